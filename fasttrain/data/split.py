@@ -1,0 +1,73 @@
+"""A split: the images, labels and class names that training or validation sees. A view of a pack; it copies no pixel."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from fasttrain.errors import ConfigError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Some rows of one half of a pack, labels running from 0 to K-1. Sample i of the split is row `rows[i]` of the pack.
+
+    name: "train" or "val". pixels: uint8 [N, S, S, 3], RGB, NHWC, read-only, every row of the pack (N >= n).
+    rows: int64 [n], ascending. labels: int64 [n]. classes, class_names: K ids (wnids) and their readable names.
+    image_size: S. mean, std: of the whole pack's train pixels scaled to [0, 1], one float for each channel.
+    jpeg, offsets: the encoded images one behind the other, uint8 [bytes]; row r is `jpeg[offsets[r]:offsets[r + 1]]`,
+    offsets int64 [N + 1]. Both None unless every image of the pack is a JPEG of S x S pixels.
+    fingerprint: equal for equal content, rows and labels, wherever the data lies.
+    """
+
+    name: str
+    pixels: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray
+    class_names: list[str]
+    classes: list[str]
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    jpeg: np.ndarray | None
+    offsets: np.ndarray | None
+    fingerprint: str
+
+    def __len__(self):
+        return len(self.rows)
+
+    @property
+    def num_classes(self):
+        return len(self.classes)
+
+
+def class_count(classes, available):
+    """How many classes a view has: all of `available` for None; ConfigError unless 1 <= classes <= available."""
+    if classes is None:
+        return available
+    if not 1 <= classes <= available:
+        raise ConfigError(f"--classes {classes}: the data has {available} classes; choose 1 to {available}")
+    return classes
+
+
+def choose_rows(labels, classes, limit=None, name="train"):
+    """The rows of the first `classes` labels, at most `limit` of them: int64, ascending.
+
+    labels: int64 [N] in canonical order (by label, then file number). A limit takes from every class in turn, first by
+    file number, so that 25 of 10 classes are 3, 3, 3, 3, 3, 2, 2, 2, 2, 2; a class that runs out leaves its turn to the
+    others. Raises ConfigError for a limit below 1.
+    """
+    if limit is not None and limit < 1:
+        raise ConfigError(f"--limit-{name} {limit}: choose at least 1, or leave it out for all images")
+    rows = np.flatnonzero(labels < classes).astype(np.int64)
+    if limit is None or limit >= len(rows):
+        return rows
+    chosen = labels[rows]
+    turn = np.arange(len(rows)) - np.searchsorted(chosen, chosen)
+    return np.sort(rows[np.lexsort((chosen, turn))[:limit]])
+
+
+def view_fingerprint(pack_fingerprint, name, classes, limit):
+    """Sixteen hex digits that name one view of one pack."""
+    text = f"{pack_fingerprint} {name} classes={classes} limit={limit}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
