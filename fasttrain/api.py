@@ -1,0 +1,121 @@
+"""The commands as functions: what `fasttrain run` does is `run(RunConfig(...))` in a notebook."""
+
+import tempfile
+import time
+from pathlib import Path
+
+from fasttrain import runtime as runtimes
+from fasttrain.config import fit_to_data
+from fasttrain.data.pack import open_pack
+from fasttrain.data.sources import open_source
+from fasttrain.errors import DivergedError, Interrupted
+from fasttrain.observe.environment import versions
+from fasttrain.observe.events import EventLog, Sink
+from fasttrain.report.load import load_run
+from fasttrain.train import run_folder
+from fasttrain.train.checkpoint import Checkpoints
+from fasttrain.train.trainer import Trainer, summarize
+
+
+def run(config, sinks=None):
+    """Trains the variant that `config` (a RunConfig) describes and returns its `Run` (see `load_run`).
+
+    `sinks` replaces the console and the files that a run folder gets by observers of one's own. Raises
+    ConfigError, DataError, DivergedError, or Interrupted after a signal; each has its `exit_code`.
+    """
+    started = time.monotonic()
+    runtime = runtimes.resolve(config)
+    run_folder.refuse_taken(config)
+    train, val = open_splits(config)
+    config = fit_to_data(config, len(train))
+    folder = run_folder.choose(config)
+    folder.claim(config)
+    events = EventLog(default_sinks(folder.path) if sinks is None else sinks)
+    try:
+        trainer = Trainer(config, runtime, train, val, folder.checkpoints, events)
+        if folder.resumed:
+            trainer.load_state_dict(folder.checkpoints.load_newest(lambda text: events.message(text, "warning")))
+        events.start(describe(trainer, folder.path, train, val))
+        train_to_the_end(trainer, events, started)
+    finally:
+        events.close()
+        folder.release()
+    return load_run(folder.path)
+
+
+def train_to_the_end(trainer, events, started):
+    """Fits and tells how it ended, whichever way that is."""
+    status = "failed"
+    try:
+        trainer.fit()
+        status = "done"
+    except Interrupted:
+        status = "interrupted"
+        raise
+    except DivergedError:
+        status = "diverged"
+        raise
+    finally:
+        events.finish({**summarize(trainer, status, started), "confusion": getattr(trainer, "confusion", None)})
+        trainer.close()
+
+
+def dry_run(config):
+    """Builds everything, does one train step, one eval step, one save and load; returns the lines that say so."""
+    runtime = runtimes.resolve(config)
+    train, val = open_splits(config)
+    config = fit_to_data(config, len(train))
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoints = Checkpoints(scratch)
+        trainer = Trainer(config, runtime, train, val, checkpoints, EventLog([Sink()]))
+        trainer.warm_up()
+        started = time.monotonic()
+        trainer.step.train(next(iter(trainer.train_loader)), config.lr, 0, 0)
+        loss = trainer.step.losses[0].item()
+        train_seconds, started = time.monotonic() - started, time.monotonic()
+        trainer.step.evaluate(next(iter(trainer.val_loader)))
+        runtime.synchronize()
+        eval_seconds = time.monotonic() - started
+        checkpoints.save("last", trainer.state_dict(), epoch=0)
+        trainer.load_state_dict(checkpoints.load("last"))
+        size = (Path(scratch) / "last.pt").stat().st_size
+        trainer.close()
+    return [
+        f"{config.variant}: {len(train):,} training and {len(val):,} validation images, {train.num_classes} classes",
+        *runtime.notes, trainer.loader_note,
+        f"one train step of {config.batch_size} images: {train_seconds:.2f} s, loss {loss:.3f}",
+        f"one eval step: {eval_seconds:.2f} s",
+        f"checkpoint saved and loaded: {size / 1e6:.1f} MB",
+        f"a run would take {config.epochs} epochs of {len(trainer.train_loader)} steps; nothing was kept",
+    ]
+
+
+def open_splits(config):
+    """The training and validation `Split` that a RunConfig asks for, packed on first use."""
+    pack = open_pack(open_source(config.data), config.image_size)
+    return (pack.split("train", config.classes, config.limit_train), pack.split("val", config.classes, config.limit_val))
+
+
+def default_sinks(folder):
+    """What a run shows and writes: console, log and metrics files, TensorBoard, pictures."""
+    from fasttrain.observe.console import ConsoleSink
+    from fasttrain.observe.files import FilesSink
+    from fasttrain.observe.tensorboard import TensorBoardSink
+    from fasttrain.report.pictures import PicturesSink
+
+    return [ConsoleSink(), FilesSink(folder), TensorBoardSink(folder), PicturesSink(folder)]
+
+
+def describe(trainer, folder, train, val):
+    """The `start` event: what is trained on what, where and how."""
+    config, runtime, model = trainer.config, trainer.runtime, trainer.step.model
+    return {
+        "variant": config.variant, "config": config.to_dict(), "folder": Path(folder), "epochs": config.epochs,
+        "steps_per_epoch": len(trainer.train_loader), "train_images": len(train), "val_images": len(val),
+        "num_classes": train.num_classes, "class_names": list(train.class_names),
+        "parameters": sum(p.numel() for p in model.parameters()), "device": str(runtime.device),
+        "precision": runtime.precision, "compile": runtime.compile, "loader": trainer.loader_name,
+        "notes": [*runtime.notes, trainer.loader_note], "resumed_from": len(trainer.rows), "environment": versions(),
+        "command": config.command(),
+    }
+

@@ -1,0 +1,206 @@
+"""The command line: parses, calls one function, maps errors to exit codes. `--help` and wrong flags never import torch."""
+
+import argparse
+import dataclasses
+import difflib
+import os
+import re
+import sys
+
+from fasttrain import __version__
+from fasttrain.config import FLAGS, RunConfig
+from fasttrain.errors import ConfigError, FasttrainError
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors are one line with a suggestion, and flags are never abbreviated."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message):
+        raise ConfigError(f"{message}; see {self.prog} --help")
+
+    def parse_args(self, args=None, namespace=None):
+        parsed, rest = self.parse_known_args(args, namespace)
+        if rest:
+            command = getattr(parsed, "parser", self)
+            near = difflib.get_close_matches(rest[0].split("=")[0], list(command._option_string_actions), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"see {command.prog} --help"
+            raise ConfigError(f"unknown argument {rest[0]!r}: {hint}")
+        return parsed
+
+
+def build_parser():
+    parser = Parser(prog="fasttrain", description="Trains ResNet variants on Tiny-ImageNet as fast as the hardware "
+                                                  "allows, and shows where the time goes.")
+    parser.add_argument("--version", action="version", version=f"fasttrain {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    for add in (add_run, add_summary, add_data, add_env):
+        add(commands)
+    return parser
+
+
+def add_command(commands, name, function, text):
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.set_defaults(function=function, parser=command)
+    return command
+
+
+def add_config_flags(command):
+    """The flags that fill a RunConfig; those not given stay out of the parsed namespace."""
+    fields = {field.name: field for field in dataclasses.fields(RunConfig)}
+    for name in FLAGS:
+        short = ["-a"] if name == "arch" else []
+        metavar = name.split("_")[-1].upper()
+        command.add_argument(*short, f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, metavar=metavar,
+                             help=fields[name].metadata["help"].replace("%", "%%"))
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets",
+                         help="any key of the configuration, such as augment.flip=random; repeatable")
+    command.add_argument("--config", action="append", default=[], metavar="FILE",
+                         help="YAML with keys of the configuration; repeatable, later files win")
+
+
+def read_config(arguments):
+    """The RunConfig that the flags describe. `--resume FOLDER` starts from that run's own configuration."""
+    flags = {name: value for name, value in vars(arguments).items() if name in FLAGS}
+    flags.update(split_variant(flags))
+    files = list(arguments.config)
+    if flags.get("resume", "never") not in ("never", "auto"):
+        files.insert(0, os.path.join(flags["resume"], "config.yaml"))
+        flags.setdefault("out", None)
+    return RunConfig.load(files, flags, arguments.sets)
+
+
+def split_variant(flags):
+    """`-a resnet18_maxpool` names arch and head at once; a bare arch leaves the head alone."""
+    arch, underscore, head = flags.get("arch", "").partition("_")
+    if not underscore:
+        return {}
+    if flags.get("head", head) != head:
+        raise ConfigError(f"--arch {flags['arch']} names the head {head!r}, --head {flags['head']!r}: give one of them")
+    return {"arch": arch, "head": head}
+
+
+def add_run(commands):
+    command = add_command(commands, "run", run, "train one variant")
+    add_config_flags(command)
+    command.add_argument("--dry-run", action="store_true",
+                         help="build everything, do one train step, one eval step, one save and load, and report")
+    command.add_argument("--print-config", action="store_true", help="print the configuration as YAML and stop")
+
+
+def run(arguments):
+    config = read_config(arguments)
+    if arguments.print_config:
+        import yaml
+
+        print(yaml.safe_dump(config.to_dict(), sort_keys=False), end="")
+        return
+    from fasttrain import api
+
+    if arguments.dry_run:
+        print("\n".join(api.dry_run(config)))
+    else:
+        api.run(config)
+
+
+def add_summary(commands):
+    command = add_command(commands, "summary", summary, "print the layer table of a variant: parameters, memory, FLOPs")
+    for name, default in (("arch", "resnet18"), ("head", "origin"), ("stem", "standard"), ("image-size", 64)):
+        short = ["-a"] if name == "arch" else []
+        command.add_argument(*short, f"--{name}", default=argparse.SUPPRESS, metavar=name.split("-")[-1].upper(),
+                             help=f"default {default}")
+    command.add_argument("--classes", default=200, metavar="K", help="number of classes; default 200")
+    command.add_argument("--json", metavar="FILE", help="write rows and totals to FILE as well")
+
+
+def summary(arguments):
+    flags = {name: value for name, value in vars(arguments).items() if name in FLAGS}
+    config = RunConfig.load(flags={**flags, **split_variant(flags)})
+    from fasttrain.models.summary import render, summarize
+
+    result = summarize(config.arch, config.head, config.classes, config.image_size, config.stem)
+    if arguments.json:
+        write_json(arguments.json, result.to_json())
+    print_rich(render(result))
+
+
+def add_data(commands):
+    from fasttrain.config import integer
+
+    command = add_command(commands, "data", None, "fetch, pack, verify, describe or make data")
+    actions = command.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser, required=True)
+    del integer
+    for name, text in (("fetch", "download the official archive into the user cache"),
+                       ("pack", "decode a data set once, as `run` does on first use"),
+                       ("verify", "check every byte of a pack against its sha256"),
+                       ("info", "count and describe a data set"),
+                       ("synth", "write a synthetic data set of JPEG files")):
+        add_command(actions, name, data, text)
+
+
+def data(arguments):
+    from fasttrain.data import commands
+
+    getattr(commands, arguments.action)(arguments)
+
+
+def add_env(commands):
+    command = add_command(commands, "env", env, "tell what is installed and what each missing part needs")
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def env(arguments):
+    from fasttrain.observe import environment
+
+    report = environment.report()
+    if arguments.json:
+        import json
+
+        print(json.dumps(report, indent=2))
+    else:
+        print_rich(environment.render(report))
+
+
+def write_json(path, value):
+    """Writes JSON to `path`; ConfigError where that cannot be."""
+    import json
+
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(value, file, indent=2)
+            file.write("\n")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot write: {error.strerror or error}") from None
+
+
+def print_rich(renderable):
+    from rich.console import Console
+
+    Console().print(renderable)
+
+
+def main(argv=None):
+    """Runs a command; returns its exit code (0, 2 configuration, 3 data, 4 diverged, 75 stopped, 130 Ctrl-C)."""
+    parser = build_parser()
+    try:
+        arguments = parser.parse_args(argv)
+        if arguments.command is None:
+            parser.print_help()
+            return 2
+        arguments.function(arguments)
+        return 0
+    except FasttrainError as error:
+        print(f"fasttrain: error: {one_line(error)}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("fasttrain: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def one_line(error):
+    return re.sub(r"\s+", " ", str(error))

@@ -1,0 +1,105 @@
+"""The contract between data and training: what a batch is, what a loader is, and which samples a batch holds."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fasttrain import keyed
+from fasttrain.config import Augment
+from fasttrain.data.split import Split
+
+
+class Batch(NamedTuple):
+    """One step's samples on the step's device.
+
+    images: uint8 [B, S, S, 3], NHWC, augmented. labels: int64 [B]. indices: int64 [B], positions in the split.
+    valid: how many of the B samples count; evaluation pads its last batch to a static shape, training never pads.
+    """
+
+    images: Any
+    labels: Any
+    indices: Any
+    valid: int
+
+
+@dataclass(frozen=True)
+class LoaderSpec:
+    """What every loader is built from; equal specs deliver equal batches, whichever loader it is.
+
+    batch_size is global: rank r of `world_size` takes its slice of each global batch. With `train` the order is
+    shuffled by (seed, epoch) and `augment` applies; without it samples come in order, as they are, padded at the end.
+    """
+
+    split: Split
+    batch_size: int
+    train: bool
+    seed: int = 0
+    augment: Augment = Augment()
+    drop_last: bool = False
+    device: Any = "cpu"
+    rank: int = 0
+    world_size: int = 1
+
+
+class BatchPlan:
+    """Which samples each step of an epoch holds: pure integer arithmetic on a LoaderSpec, shared by all loaders."""
+
+    def __init__(self, spec):
+        self.spec = spec
+        self.count = len(spec.split)
+        whole, rest = divmod(self.count, spec.batch_size)
+        self.steps = whole + (1 if rest and not (spec.train and spec.drop_last) else 0)
+        self.local_size = -(-spec.batch_size // spec.world_size)
+
+    def order(self, epoch):
+        """The samples of an epoch in the order in which they come: int64 [count]."""
+        if self.spec.train:
+            return keyed.permutation(self.spec.seed, epoch, self.count)
+        return np.arange(self.count, dtype=np.int64)
+
+    def step(self, order, step):
+        """This rank's samples of one step: (indices int64 [b], valid).
+
+        Evaluation repeats the last sample up to the static local size; `valid` leaves the repeats out.
+        """
+        spec = self.spec
+        batch = order[step * spec.batch_size:(step + 1) * spec.batch_size]
+        first, last = (len(batch) * r // spec.world_size for r in (spec.rank, spec.rank + 1))
+        mine = batch[first:last]
+        if not spec.train and len(mine) < self.local_size:
+            padding = np.full(self.local_size - len(mine), batch[-1], np.int64)
+            return np.concatenate([mine, padding]), len(mine)
+        return mine, len(mine)
+
+
+class BatchLoader:
+    """Base of the loaders: yields this rank's `Batch` for each step of the epoch that `set_epoch` named.
+
+    Leaving an iteration early is safe, iterating again starts at `start_step` once more, `close` may be called twice.
+    A loader implements `load(epoch, steps)`, a generator of batches, where `steps` is a list of (indices, valid).
+    """
+
+    def __init__(self, spec):
+        self.spec = spec
+        self.plan = BatchPlan(spec)
+        self.epoch = 0
+        self.start_step = 0
+
+    def __len__(self):
+        return self.plan.steps
+
+    def set_epoch(self, epoch, start_step=0):
+        """The next iteration delivers epoch `epoch` (from 0) from step `start_step` on."""
+        self.epoch, self.start_step = epoch, start_step
+
+    def __iter__(self):
+        order = self.plan.order(self.epoch)
+        steps = [self.plan.step(order, step) for step in range(self.start_step, self.plan.steps)]
+        return self.load(self.epoch, steps)
+
+    def load(self, epoch, steps):
+        raise NotImplementedError
+
+    def close(self):
+        """Frees what the loader holds."""

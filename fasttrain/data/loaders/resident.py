@@ -1,0 +1,75 @@
+"""The whole split stays decoded on the training device; a batch is one gather that also crops and flips.
+
+On a CPU the pixels stay in the pack's memory map (shared by all processes through the page cache) and one numba pass
+augments them straight into the batch. On a GPU they are copied over once, and torch gathers there.
+"""
+
+import numpy as np
+import torch
+
+from fasttrain.config import Augment
+from fasttrain.data.augment import DrawKeys, draw_keys
+from fasttrain.data.batch import Batch, BatchLoader
+
+
+class ResidentLoader(BatchLoader):
+    """Serves every split that fits; see `BatchLoader` for the contract."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.augment = spec.augment if spec.train else Augment()
+        self.device = torch.device(spec.device)
+        if self.device.type == "cuda":
+            self.pixels = torch.from_numpy(np.ascontiguousarray(spec.split.pixels[spec.split.rows])).to(self.device)
+            self.labels = torch.from_numpy(spec.split.labels).to(self.device)
+            self.gather = compiled_gather()
+
+    def load(self, epoch, steps):
+        return self.load_gpu(epoch, steps) if self.device.type == "cuda" else self.load_cpu(epoch, steps)
+
+    def load_cpu(self, epoch, steps):
+        from fasttrain.data.augment_numba import augment_batch, kernel_arguments
+
+        split = self.spec.split
+        arguments = kernel_arguments(self.augment, self.spec.seed, epoch)
+        for indices, valid in steps:
+            images = np.empty((len(indices), *split.pixels.shape[1:]), np.uint8)
+            augment_batch(images, split.pixels, split.rows[indices], indices, arguments)
+            yield Batch(torch.from_numpy(images), torch.from_numpy(split.labels[indices]),
+                        torch.from_numpy(indices), valid)
+
+    def load_gpu(self, epoch, steps):
+        """One copy of the epoch's order to the GPU, then only launches: the host never waits."""
+        if not steps:
+            return
+        order = torch.from_numpy(np.concatenate([indices for indices, _ in steps])).to(self.device)
+        numbers = draw_keys(self.augment, self.spec.seed, epoch)
+        keys = DrawKeys(*torch.tensor(numbers, device=self.device).unbind())
+        first = 0
+        for local, valid in steps:
+            indices = order[first:first + len(local)]
+            first += len(local)
+            images = self.gather(self.pixels, indices, indices, self.augment, keys)
+            yield Batch(images, self.labels[indices], indices, valid)
+
+    def close(self):
+        self.pixels = self.labels = None
+
+
+def compiled_gather():
+    """The torch mirror as one fused kernel; eager where this machine cannot compile (slower, equal)."""
+    from fasttrain.data.augment_torch import augment_batch
+
+    compiled = torch.compile(augment_batch, dynamic=False)
+
+    def gather(*args):
+        nonlocal compiled
+        try:
+            return compiled(*args)
+        except Exception:  # inductor fails in as many ways as there are toolchains
+            if compiled is augment_batch:
+                raise
+            compiled = augment_batch
+            return compiled(*args)
+
+    return gather

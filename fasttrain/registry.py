@@ -1,0 +1,66 @@
+"""Names for everything that can be swapped. An entry is "module:attribute", imported when it is first asked for."""
+
+import difflib
+import importlib
+
+from fasttrain.errors import ConfigError
+
+
+class Registry:
+    """Maps a name to an object that lives in a module of its own.
+
+    Adding a part is one file and one line below; listing the names imports nothing.
+    """
+
+    def __init__(self, kind, entries):
+        self.kind = kind
+        self.entries = entries
+
+    def __contains__(self, name):
+        return name in self.entries
+
+    def names(self):
+        return list(self.entries)
+
+    def check(self, name):
+        """Returns `name`; raises ConfigError with the nearest known name if there is no such entry."""
+        if name in self.entries:
+            return name
+        raise ConfigError(unknown(self.kind, name, self.entries))
+
+    def load(self, name):
+        """Imports and returns the object called `name`."""
+        module, attribute = self.entries[self.check(name)].split(":")
+        return getattr(importlib.import_module(module), attribute)
+
+
+def unknown(kind, name, known):
+    """One line that says `name` is no `kind`, with the nearest of `known` or all of them."""
+    near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(str(k) for k in known)
+    return f"unknown {kind} {name!r}: {hint}"
+
+
+ARCHS = Registry("arch", {
+    "resnet18": "fasttrain.models.resnet:resnet18",
+    "resnet50": "fasttrain.models.resnet:resnet50",
+})
+
+HEADS = Registry("head", {
+    "origin": "fasttrain.models.heads:OriginHead",
+    "maxpool": "fasttrain.models.heads:MaxPoolHead",
+    "dropout": "fasttrain.models.heads:DropoutHead",
+})
+
+LOADERS = Registry("loader", {
+    "resident": "fasttrain.data.loaders.resident:ResidentLoader",
+})
+
+OPTIMIZERS = Registry("optimizer", {
+    "sgd": "fasttrain.train.optim:sgd",
+})
+
+SCHEDULES = Registry("schedule", {
+    "step": "fasttrain.train.schedule:step_decay",
+    "peak": "fasttrain.train.schedule:peak_to_zero",
+})

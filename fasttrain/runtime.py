@@ -1,0 +1,91 @@
+"""The only place that asks which device, precision and compile mode a run gets, and says why."""
+
+import contextlib
+from dataclasses import dataclass
+
+import torch
+
+from fasttrain.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how a step runs. `notes` are lines for the user: what every `auto` chose, and why."""
+
+    device: torch.device
+    precision: str
+    compile: str
+    channels_last: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def dtype(self):
+        """The dtype of activations."""
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+
+    @property
+    def memory_format(self):
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def autocast(self):
+        """The context a forward pass runs in."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def synchronize(self):
+        """Waits until the device has done all that it was told: for clocks, never inside the step loop."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def resolve(config):
+    """Turns the `auto`s of a RunConfig into a Runtime; ConfigError for what this machine cannot do."""
+    device, why_device = choose_device(config.device)
+    precision, why_precision = choose_precision(config.precision, device)
+    mode, why_compile = choose_compile(config.compile, device)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+    return Runtime(device, precision, mode, config.channels_last, (why_device, why_precision, why_compile))
+
+
+def choose_device(wanted):
+    """(torch.device, one line that says why)."""
+    usable = torch.cuda.is_available()
+    if wanted == "cuda" and not usable:
+        raise ConfigError(f"device cuda: torch {torch.__version__} sees no usable GPU here; use --device cpu or auto")
+    if usable and wanted != "cpu":
+        return torch.device("cuda", torch.cuda.current_device()), f"device cuda: {torch.cuda.get_device_name()}"
+    return torch.device("cpu"), f"device cpu: {'asked for' if wanted == 'cpu' else 'no usable GPU'}, " \
+                                f"{torch.get_num_threads()} threads"
+
+
+def native_bf16(device):
+    """Whether bf16 arithmetic is done by the hardware and not emulated."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def choose_precision(wanted, device):
+    """(precision, one line that says why): the fastest that is native."""
+    if wanted == "fp16" and device.type == "cpu":
+        raise ConfigError("precision fp16: needs a GPU; use --precision fp32 or auto")
+    if wanted != "auto":
+        return wanted, f"precision {wanted}: asked for"
+    if native_bf16(device):
+        return "bf16", "precision bf16: native here"
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0):
+        return "fp16", "precision fp16: native here, bf16 is not"
+    return "fp32", "precision fp32: bf16 is not native here (emulated it is many times slower)"
+
+
+def choose_compile(wanted, device):
+    """(torch.compile mode or "off", one line that says why)."""
+    if wanted != "auto":
+        return wanted, f"compile {wanted}: asked for"
+    if device.type == "cuda":
+        return "max-autotune-no-cudagraphs", "compile on: a GPU gains from fused kernels"
+    return "off", "compile off: on a CPU it gains about 1 % and costs tens of seconds"

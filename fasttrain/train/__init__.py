@@ -1,0 +1,1 @@
+"""Training: the step, its optimizer and schedule, metrics, checkpoints, and the trainer that ties them together."""

@@ -1,0 +1,102 @@
+"""Checkpoints that survive a crash at any instant and never load silently damaged.
+
+A file is written beside its place, flushed to the disk and renamed over it. `manifest.json` holds each file's sha256:
+before a rename it names the new hash and the old one, so that whichever file a crash leaves behind is known.
+"""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+from pathlib import Path
+
+import torch
+
+from fasttrain.errors import DataError
+
+FORMAT = 1
+
+
+def write_atomic(path, data):
+    """Writes `data` (bytes) to `path` all or not at all; leaves no temporary file. DataError where the disk says no."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DataError(f"{path}: cannot write: {error.strerror or error}; free some space or choose another --out") from None
+
+
+class Checkpoints:
+    """`last.pt`, `best.pt` and `manifest.json` in one folder."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.manifest_path = self.folder / "manifest.json"
+
+    def manifest(self):
+        """{"last.pt": {"sha256": [new, old], "epoch": ..., ...}, ...}; empty where nothing was saved yet."""
+        try:
+            return json.loads(self.manifest_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError):
+            raise DataError(f"{self.manifest_path}: damaged; delete the run folder or start another one") from None
+
+    def save(self, name, state, **facts):
+        """Saves `state` (tensors and plain values) as `name`.pt; `facts` go into the manifest for readers without torch."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        torch.save({"format": FORMAT, **state}, buffer)
+        data = buffer.getbuffer()
+        manifest = self.manifest()
+        file = f"{name}.pt"
+        known = manifest.get(file, {}).get("sha256", [])[:1]
+        manifest[file] = {"sha256": [hashlib.sha256(data).hexdigest(), *known], "bytes": len(data), **facts}
+        write_atomic(self.manifest_path, json.dumps(manifest, indent=2).encode())
+        write_atomic(self.folder / file, data)
+
+    def load(self, name):
+        """The state saved as `name`; DataError if it is missing or is not, to the bit, what was saved."""
+        path = self.folder / f"{name}.pt"
+        known = self.manifest().get(path.name, {}).get("sha256", [])
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror or error}") from None
+        if hashlib.sha256(data).hexdigest() not in known:
+            raise DataError(f"{path}: damaged (its sha256 is not in manifest.json)")
+        return read_state(path, data)
+
+    def load_newest(self, warn):
+        """The newest state that is whole: `last`, or else `best`, which is then said through `warn`."""
+        try:
+            return self.load("last")
+        except DataError as error:
+            if "best.pt" not in self.manifest():
+                raise
+            state = self.load("best")
+            warn(f"{error}; continuing from best.pt, epoch {state['epoch']}")
+            return state
+
+
+def read_state(path, data):
+    """Unpickles a checkpoint's bytes, tensors and plain values only; never runs code from it."""
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError):
+        raise DataError(f"{path}: not a checkpoint of fasttrain") from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise DataError(f"{path}: not a checkpoint of this version of fasttrain (format {FORMAT})")
+    return state

@@ -1,0 +1,49 @@
+"""Metrics as sums that stay on the device and are read once an epoch."""
+
+import numpy as np
+import torch
+
+
+def ranks(logits, labels):
+    """How many other classes score at least as high as the true one: int64 [B]; 0 is a top-1 hit, below 5 a top-5 hit.
+
+    logits [B, K], labels int64 [B]. Ties and NaN count against the model.
+    """
+    own = logits.gather(1, labels[:, None])
+    return (~(logits < own)).sum(1) - 1
+
+
+def batch_sums(loss, logits, labels, mask=None):
+    """float64 [4]: sums over the batch of loss, top-1 hits, top-5 hits and images.
+
+    loss: the mean over the batch (a scalar) or one value per sample [B]. mask: bool [B], the samples that count.
+    """
+    rank = ranks(logits, labels)
+    per_sample = torch.stack([loss.double().expand(len(labels)), (rank < 1).double(), (rank < 5).double(),
+                              torch.ones(len(labels), dtype=torch.float64, device=labels.device)])
+    if mask is not None:
+        per_sample = per_sample * mask
+    return per_sample.sum(1)
+
+
+def add_confusion(confusion, logits, labels, mask):
+    """Counts each sample into `confusion`, int64 [K, K], rows = truth; only those of `mask` (bool [B])."""
+    cell = labels * len(confusion) + logits.argmax(1)
+    confusion.view(-1).scatter_add_(0, cell, mask.long())
+
+
+def means(sums, prefix):
+    """Turns the four sums, a list, into a dict: loss in nats, top-1 and top-5 in percent."""
+    loss, top1, top5, count = sums
+    return {f"{prefix}_loss": loss / count, f"{prefix}_top1": 100 * top1 / count, f"{prefix}_top5": 100 * top5 / count}
+
+
+def macro_f1(confusion):
+    """Macro-averaged F1 in percent from a confusion matrix [K, K], rows = truth.
+
+    Per class F = 2pr / (p + r) with p = tp / predicted and r = tp / true; 0 where that is undefined, and the mean is
+    over all K classes (the original study's rule; scikit-learn's f1_score(average="macro", zero_division=0)).
+    """
+    confusion = np.asarray(confusion, dtype=np.float64)
+    hits, support, predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    return float(100 * np.mean(2 * hits / np.maximum(support + predicted, 1)))

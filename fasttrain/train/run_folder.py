@@ -1,0 +1,113 @@
+"""The run folder: which one a run gets, who may write to it, and what it continues."""
+
+import fcntl
+from pathlib import Path
+
+import yaml
+
+from fasttrain.config import RunConfig, read_yaml
+from fasttrain.errors import ConfigError, DataError, FasttrainError
+from fasttrain.train.checkpoint import Checkpoints, write_atomic
+
+# these say where a run lives, not what it computes
+PLACE = ("out", "resume", "data")
+
+
+def differing_key(a, b):
+    """The first key (dotted) in which two configs would train differently, or None."""
+    def flat(config):
+        return {f"{k}.{n}" if isinstance(v, dict) else k: w
+                for k, v in config.to_dict().items() if k not in PLACE
+                for n, w in (v.items() if isinstance(v, dict) else [(k, v)])}
+    first, second = flat(a), flat(b)
+    return next(((k, first[k], second[k]) for k in first if first[k] != second[k]), None)
+
+
+class RunFolder:
+    """A claimed folder: `path`, its `checkpoints`, and `resumed`, whether it holds a run to continue."""
+
+    def __init__(self, path, resumed):
+        self.path, self.resumed = Path(path), resumed
+        self.checkpoints = Checkpoints(self.path / "checkpoints")
+        self.lock = None
+
+    def claim(self, config):
+        """Makes the folder this process's own and writes config.yaml; ConfigError while another process holds it."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.lock = open(self.path / ".lock", "w")  # noqa: SIM115 - held until the run ends
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{self.path}: another process is training here; choose another --out") from None
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot write: {error.strerror or error}; choose another --out") from None
+        if not self.resumed:
+            text = yaml.safe_dump(config.to_dict(), sort_keys=False)
+            write_atomic(self.path / "config.yaml", text.encode())
+
+    def release(self):
+        if self.lock:
+            self.lock.close()
+
+
+def refuse_taken(config):
+    """ConfigError if `--out` already holds a run that is not to be resumed: asked before the data is opened."""
+    if config.out is not None and config.resume == "never" and holds_run(Path(config.out)):
+        raise ConfigError(f"{config.out}: already holds a run; add --resume auto to continue it, "
+                          "or choose another --out")
+
+
+def choose(config):
+    """The folder for a run of `config` (batch size and rate already numbers), by `--out` and `--resume`."""
+    refuse_taken(config)
+    if config.resume not in ("never", "auto"):
+        return continued(Path(config.resume), config)
+    if config.out is None:
+        parent = Path("runs") / config.variant
+        unfinished = newest_unfinished(parent, config) if config.resume == "auto" else None
+        return RunFolder(unfinished, True) if unfinished else RunFolder(next_number(parent), False)
+    path = Path(config.out)
+    return continued(path, config) if holds_run(path) else RunFolder(path, False)
+
+
+def holds_run(path):
+    return (path / "config.yaml").exists() or (path / "checkpoints").exists()
+
+
+def saved_config(path):
+    """The RunConfig of a run folder; DataError where it has none that can be read."""
+    try:
+        return RunConfig(**read_yaml(Path(path) / "config.yaml"))
+    except (FasttrainError, TypeError) as error:
+        raise DataError(f"{path}: no run to be read here: {error}") from None
+
+
+def continued(path, config):
+    """The run in `path`, if `config` is the one that it was started with."""
+    difference = differing_key(saved_config(path), config)
+    if difference:
+        name, saved, wanted = difference
+        raise ConfigError(f"{path}: was started with {name} {saved}, not {wanted}; resume with the same settings")
+    if config.out is not None and Path(config.out).resolve() != path.resolve():
+        raise ConfigError(f"--out {config.out}: a resumed run stays in its folder, {path}; leave --out away")
+    return RunFolder(path, RunFolder(path, True).checkpoints.manifest() != {})
+
+
+def newest_unfinished(parent, config):
+    """The highest-numbered run below `parent` with this configuration that has a checkpoint and epochs to go."""
+    for path in sorted(numbered(parent), key=lambda p: int(p.name), reverse=True):
+        try:
+            last = Checkpoints(path / "checkpoints").manifest().get("last.pt", {})
+            if 0 <= last.get("epoch", config.epochs) < config.epochs and not differing_key(saved_config(path), config):
+                return path
+        except FasttrainError:
+            continue
+    return None
+
+
+def numbered(parent):
+    return [p for p in parent.glob("*") if p.is_dir() and p.name.isdigit()]
+
+
+def next_number(parent):
+    return parent / str(max((int(p.name) for p in numbered(parent)), default=0) + 1)

@@ -1,0 +1,167 @@
+"""The trainer: epochs of steps, an evaluation after each, a row, a checkpoint."""
+
+import math
+import signal
+import time
+from types import SimpleNamespace
+
+import numpy as np
+
+from fasttrain.data import loaders
+from fasttrain.data.batch import LoaderSpec
+from fasttrain.errors import DataError, DivergedError, Interrupted
+from fasttrain.models import build_model
+from fasttrain.observe.events import Progress
+from fasttrain.observe.timing import WaitClock, peak_memory_bytes
+from fasttrain.train import metrics
+from fasttrain.train.interrupt import StopFlag
+from fasttrain.train.schedule import learning_rate
+from fasttrain.train.step import Step
+
+
+class Trainer:
+    """Trains one variant. `config` has numbers for batch size and learning rate; events go to `events`."""
+
+    def __init__(self, config, runtime, train_split, val_split, checkpoints, events):
+        self.config, self.runtime, self.events, self.checkpoints = config, runtime, events, checkpoints
+        self.data = {"train": train_split.fingerprint, "val": val_split.fingerprint}
+        spec = LoaderSpec(train_split, config.batch_size, train=True, seed=config.seed, augment=config.augment,
+                          drop_last=config.drop_last, device=runtime.device)
+        eval_spec = LoaderSpec(val_split, min(config.batch_size, len(val_split)), train=False, device=runtime.device)
+        self.loader_name, self.loader_note = loaders.choose(config.loader, spec)
+        self.train_loader = loaders.build(self.loader_name, spec)
+        self.val_loader = loaders.build(self.loader_name, eval_spec)
+        model = build_model(config.arch, config.head, train_split.num_classes, config.image_size, config.stem,
+                            config.seed)
+        self.step = Step(model, config, runtime, train_split, len(self.train_loader))
+        self.epoch = self.step_in_epoch = 0
+        self.rows, self.best, self.train_seconds = [], -1.0, 0.0
+
+    def fit(self):
+        """Trains what is left of the run; returns its rows.
+
+        Raises DivergedError on a loss that is not finite, Interrupted after saving on a signal.
+        """
+        with StopFlag().listening() as stop:
+            self.warm_up()
+            for epoch in range(self.epoch, self.config.epochs):
+                train = self.train_epoch(epoch, stop)
+                val = self.evaluate(epoch)
+                row = self.record(epoch, train, val)
+                self.save(row)
+                self.stop_if_asked(stop)
+        return self.rows
+
+    def train_epoch(self, epoch, stop):
+        """One pass over the training images, from `step_in_epoch` on; returns its sums and clocks."""
+        steps, first = len(self.train_loader), self.step_in_epoch
+        if first == 0:
+            self.step.reset()
+        self.train_loader.set_epoch(epoch, first)
+        clock, images = WaitClock(), 0
+        for index, batch in enumerate(clock.over(self.train_loader), first):
+            global_step = epoch * steps + index
+            self.step.train(batch, learning_rate(self.config, global_step, steps), global_step, index)
+            images += batch.valid
+            self.events.progress(Progress("train", epoch + 1, self.config.epochs, index + 1, steps, images,
+                                          clock.elapsed(), clock.seconds))
+            if stop.received and index + 1 < steps:
+                self.step_in_epoch = index + 1
+                self.stop_if_asked(stop)
+        self.runtime.synchronize()
+        self.step_in_epoch = 0
+        return SimpleNamespace(sums=self.step.sums.tolist(), images=images, seconds=clock.elapsed(), wait=clock.seconds)
+
+    def evaluate(self, epoch):
+        """One pass over the validation images; returns its sums, confusion matrix and clock."""
+        self.step.reset()
+        self.val_loader.set_epoch(0)
+        clock, images = WaitClock(), 0
+        for index, batch in enumerate(clock.over(self.val_loader), 1):
+            self.step.evaluate(batch)
+            images += batch.valid
+            self.events.progress(Progress("val", epoch + 1, self.config.epochs, index, len(self.val_loader), images,
+                                          clock.elapsed(), clock.seconds))
+        return SimpleNamespace(sums=self.step.sums.tolist(), confusion=self.step.confusion.cpu().numpy(),
+                               seconds=clock.elapsed())
+
+    def record(self, epoch, train, val):
+        """Makes the epoch's row and hands it out; raises DivergedError if its loss is not finite."""
+        steps, config = len(self.train_loader), self.config
+        rates = [learning_rate(config, epoch * steps + index, steps) for index in range(steps)]
+        row = {"epoch": epoch + 1, "step": (epoch + 1) * steps, "lr": rates[-1],
+               **metrics.means(train.sums, "train"), **metrics.means(val.sums, "val"),
+               "val_macro_f1": metrics.macro_f1(val.confusion),
+               "images_per_second": train.images / train.seconds, "data_wait_fraction": train.wait / train.seconds,
+               "seconds": train.seconds + val.seconds, "compile_seconds": self.step.compile_seconds,
+               "peak_memory_bytes": peak_memory_bytes(self.runtime.device)}
+        self.rows.append(row)
+        self.confusion = val.confusion
+        self.events.steps([{"step": epoch * steps + index + 1, "loss": loss, "lr": rate}
+                           for index, (loss, rate) in enumerate(zip(self.step.losses.tolist(), rates, strict=True))])
+        self.events.epoch(row)
+        if not math.isfinite(row["train_loss"] + row["val_loss"]):
+            raise DivergedError(f"epoch {epoch + 1}: the loss is {row['train_loss']:g} in training and "
+                                f"{row['val_loss']:g} in validation; lower --lr (now {config.lr:g})")
+        return row
+
+    def save(self, row):
+        """Saves `last`, and `best` where the top-1 accuracy is the highest so far."""
+        self.epoch = row["epoch"]
+        better = row["val_top1"] > self.best
+        self.best = max(self.best, row["val_top1"])
+        state = self.state_dict()
+        facts = {"epoch": self.epoch, "epochs": self.config.epochs, "val_top1": row["val_top1"]}
+        if better:
+            self.checkpoints.save("best", state, **facts)
+        self.checkpoints.save("last", state, **facts)
+
+    def stop_if_asked(self, stop):
+        """After a signal: saves what is not saved yet and leaves."""
+        finished = self.epoch == self.config.epochs
+        if stop.received is None or finished:
+            return
+        if self.step_in_epoch:
+            self.checkpoints.save("last", self.state_dict(), epoch=self.epoch, epochs=self.config.epochs)
+        raise Interrupted(f"{stop.received.name}: saved after epoch {self.epoch} + {self.step_in_epoch} steps; "
+                          f"continue with --resume {self.checkpoints.folder.parent}",
+                          exit_code=130 if stop.received == signal.SIGINT else 75)
+
+    def warm_up(self):
+        """Compiles before the clocks start."""
+        if self.runtime.compile != "off":
+            self.train_loader.set_epoch(self.epoch)
+            batches = [next(iter(loader)) for loader in (self.train_loader, self.val_loader)]
+            self.step.warm_up(*batches, warn=lambda text: self.events.message(text, "warning"))
+
+    def state_dict(self):
+        """Everything that the rest of the run depends on; all else is a function of the config."""
+        return {**self.step.state_dict(), "config": self.config.to_dict(), "data": self.data, "epoch": self.epoch,
+                "step_in_epoch": self.step_in_epoch, "best": self.best, "rows": self.rows}
+
+    def load_state_dict(self, state):
+        """Continues from `state`; DataError if it was trained on other images."""
+        if state["data"] != self.data:
+            raise DataError(f"{self.checkpoints.folder}: was trained on other images than --data holds now")
+        self.step.load_state_dict(state)
+        self.epoch, self.step_in_epoch = state["epoch"], state["step_in_epoch"]
+        self.best, self.rows = state["best"], state["rows"]
+
+    def close(self):
+        self.train_loader.close()
+        self.val_loader.close()
+
+
+def summarize(trainer, status, started):
+    """What a finished, interrupted or diverged run comes down to: the `finish` event and summary.json."""
+    rows = trainer.rows
+    best = max(rows, key=lambda row: row["val_top1"], default={})
+    seconds = time.monotonic() - started
+    speeds = [row["images_per_second"] for row in rows]
+    waits = [row["data_wait_fraction"] for row in rows]
+    return {"status": status, "epochs": len(rows), "best_epoch": best.get("epoch"), "best_val_top1": best.get("val_top1"),
+            "final": rows[-1] if rows else {}, "seconds": seconds,
+            "images_per_second": float(np.median(speeds)) if speeds else None,
+            "data_wait_fraction": float(np.median(waits)) if waits else None,
+            "compile_seconds": trainer.step.compile_seconds,
+            "peak_memory_bytes": peak_memory_bytes(trainer.runtime.device)}
