@@ -1,0 +1,38 @@
+"""The networks of the study: a ResNet backbone, a head, and the table of what they cost."""
+
+import torch
+
+from fasttrain.errors import ConfigError
+from fasttrain.registry import ARCHS, HEADS
+
+MIN_IMAGE_SIZE = 32  # pixels: the standard backbone halves its input five times
+
+
+def build_model(
+    arch: str,
+    head: str,
+    num_classes: int = 200,
+    image_size: int = 64,
+    stem: str = "standard",
+    seed: int | None = None,
+) -> torch.nn.Module:
+    """Returns a freshly initialised network that maps [B, 3, image_size, image_size] to [B, num_classes] logits.
+
+    `arch` and `head` are names in `registry.ARCHS` and `registry.HEADS`; `stem` is "standard" or "small", see `ResNet`.
+    `image_size` in pixels is only checked: the weights have the same shapes at every size.
+    With `seed` the weights depend on nothing else, the backbone's not even on `head`, and torch's global random state
+    stays as it was; without it they come from that state.
+    Raises ConfigError for an unknown name, fewer than 1 class or fewer than 32 pixels.
+    """
+    require_at_least(1, "number of classes", num_classes)
+    require_at_least(MIN_IMAGE_SIZE, "image size", image_size)
+    build, head = ARCHS.load(arch), HEADS.load(head)
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs too
+        return build(head, num_classes, stem)
+
+
+def require_at_least(minimum, what, value):
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ConfigError(f"{what} must be a whole number of at least {minimum}, got {value!r}")
