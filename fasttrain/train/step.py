@@ -55,7 +55,7 @@ class Step:
         return loss, metrics.batch_sums(loss.detach(), logits.detach(), labels)
 
     def eval_sums(self, images, labels, mask, confusion):
-        """The metric sums of an evaluation batch; adds to `confusion` in place. mask: bool [B], the samples that count."""
+        """The metric sums of an evaluation batch; adds to `confusion`. mask: bool [B], the samples that count."""
         with self.runtime.autocast():
             logits = self.model(self.normalize(images)).float()
         metrics.add_confusion(confusion, logits, labels, mask)

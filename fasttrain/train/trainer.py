@@ -159,8 +159,8 @@ def summarize(trainer, status, started):
     seconds = time.monotonic() - started
     speeds = [row["images_per_second"] for row in rows]
     waits = [row["data_wait_fraction"] for row in rows]
-    return {"status": status, "epochs": len(rows), "best_epoch": best.get("epoch"), "best_val_top1": best.get("val_top1"),
-            "final": rows[-1] if rows else {}, "seconds": seconds,
+    return {"status": status, "epochs": len(rows), "best_epoch": best.get("epoch"),
+            "best_val_top1": best.get("val_top1"), "final": rows[-1] if rows else {}, "seconds": seconds,
             "images_per_second": float(np.median(speeds)) if speeds else None,
             "data_wait_fraction": float(np.median(waits)) if waits else None,
             "compile_seconds": trainer.step.compile_seconds,

@@ -1,0 +1,49 @@
+"""Reads a run folder back: what it was, how it went, how it ended."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fasttrain.config import RunConfig
+from fasttrain.errors import DataError
+from fasttrain.observe.rows import best_row, read_rows
+from fasttrain.train.run_folder import saved_config
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run. rows: a dict per epoch, the lines of metrics.jsonl (top-1, top-5 and F1 in percent, losses in nats)."""
+
+    folder: Path
+    config: RunConfig
+    rows: list[dict[str, Any]]
+    environment: dict[str, Any]
+
+    @property
+    def status(self):
+        """"done", "unfinished" or "empty"."""
+        if not self.rows:
+            return "empty"
+        return "done" if len(self.rows) >= self.config.epochs else "unfinished"
+
+    @property
+    def final(self):
+        """The last epoch's row; None where there is none."""
+        return self.rows[-1] if self.rows else None
+
+    @property
+    def best(self):
+        """The row with the highest validation top-1; None where there is none."""
+        return best_row(self.rows)
+
+
+def load_run(folder):
+    """Reads a run folder; DataError in one line where it holds no run."""
+    folder = Path(folder)
+    config = saved_config(folder)
+    try:
+        environment = json.loads((folder / "env.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise DataError(f"{folder}: env.json is missing or damaged; not a whole run folder") from None
+    return Run(folder, config, read_rows(folder / "metrics.jsonl"), environment)
