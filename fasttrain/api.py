@@ -93,22 +93,25 @@ def dry_run(config):
 def open_splits(config):
     """The training and validation `Split` that a RunConfig asks for, packed on first use."""
     pack = open_pack(open_source(config.data), config.image_size)
-    return (pack.split("train", config.classes, config.limit_train), pack.split("val", config.classes, config.limit_val))
+    limits = {"train": config.limit_train, "val": config.limit_val}
+    return tuple(pack.split(name, config.classes, limit) for name, limit in limits.items())
 
 
 def default_sinks(folder):
-    """What a run shows and writes: console, log and metrics files, TensorBoard, pictures."""
-    from fasttrain.observe.console import ConsoleSink
-    from fasttrain.observe.files import FilesSink
+    """What a run shows and writes: console, log and metrics files, pictures drawn from these, TensorBoard with both."""
+    from fasttrain.observe.console import console_sink
+    from fasttrain.observe.files import FilesSink, LogSink
     from fasttrain.observe.tensorboard import TensorBoardSink
-    from fasttrain.report.pictures import PicturesSink
+    from fasttrain.report.sink import PicturesSink
 
-    return [ConsoleSink(), FilesSink(folder), TensorBoardSink(folder), PicturesSink(folder)]
+    return [console_sink(), LogSink(folder), FilesSink(folder), PicturesSink(folder), TensorBoardSink(folder)]
 
 
 def describe(trainer, folder, train, val):
     """The `start` event: what is trained on what, where and how."""
     config, runtime, model = trainer.config, trainer.runtime, trainer.step.model
+    batch = next(iter(trainer.train_loader))
+    example = trainer.step.normalize(batch.images[:1])
     return {
         "variant": config.variant, "config": config.to_dict(), "folder": Path(folder), "epochs": config.epochs,
         "steps_per_epoch": len(trainer.train_loader), "train_images": len(train), "val_images": len(val),
@@ -116,6 +119,7 @@ def describe(trainer, folder, train, val):
         "parameters": sum(p.numel() for p in model.parameters()), "device": str(runtime.device),
         "precision": runtime.precision, "compile": runtime.compile, "loader": trainer.loader_name,
         "notes": [*runtime.notes, trainer.loader_note], "resumed_from": len(trainer.rows), "environment": versions(),
-        "command": config.command(),
+        "command": config.command(), "train_batch": (batch.images[:32].cpu().numpy(), batch.labels[:32].cpu().numpy()),
+        "model_for_graph": (model, example),
     }
 

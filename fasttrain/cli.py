@@ -1,4 +1,4 @@
-"""The command line: parses, calls one function, maps errors to exit codes. `--help` and wrong flags never import torch."""
+"""The command line: parses, calls one function, maps errors to exit codes. `--help` never imports torch."""
 
 import argparse
 import dataclasses

@@ -151,8 +151,8 @@ class Schedule(Checked):
 
 
 # the fields that `fasttrain run` has a flag for; the others are reached by --set
-FLAGS = ("arch", "head", "stem", "recipe", "data", "loader", "classes", "limit_train", "limit_val", "image_size", "epochs",
-         "batch_size", "lr", "seed", "device", "precision", "compile", "out", "resume")
+FLAGS = ("arch", "head", "stem", "recipe", "data", "loader", "classes", "limit_train", "limit_val", "image_size",
+         "epochs", "batch_size", "lr", "seed", "device", "precision", "compile", "out", "resume")
 SECTIONS = {"augment": Augment, "optimizer": Optimizer, "schedule": Schedule}
 
 
@@ -207,7 +207,7 @@ class RunConfig(Checked):
     compile: str | None = setting(optional(choice(COMPILE_MODES)), None, "torch.compile mode; auto: where it pays")
     channels_last: bool | None = setting(optional(boolean), None, "NHWC activations")
     out: str | None = setting(optional(text), None, "the run folder; default runs/<arch>_<head>/<n>")
-    resume: str = setting(text, "never", "never, auto (newest unfinished run of the same configuration) or a run folder")
+    resume: str = setting(text, "never", "never, a run folder, or auto: the newest unfinished one of these settings")
 
     def __post_init__(self):
         choice(recipe_names)("recipe", self.recipe)
@@ -318,7 +318,7 @@ def auto_batch_size(train_images):
 
 
 def fit_to_data(config, train_images):
-    """Replaces `auto` in batch size and learning rate by numbers; raises ConfigError for a batch larger than the data."""
+    """Replaces `auto` in batch size and learning rate by numbers; ConfigError for a batch larger than the data."""
     batch_size = config.batch_size
     if batch_size == "auto":
         batch_size = min(auto_batch_size(train_images), train_images)

@@ -53,7 +53,8 @@ def test_help_names_every_command(capsys):
 
 
 def test_a_bad_flag_never_imports_torch():
-    code = "import sys; from fasttrain.cli import main; c = main(['run', '--epoch', '3']); sys.exit(c + ('torch' in sys.modules))"
+    code = ("import sys; from fasttrain.cli import main\n"
+            "sys.exit(main(['run', '--epoch', '3']) + ('torch' in sys.modules))")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 2
 
 

@@ -35,7 +35,8 @@ def write_atomic(path, data):
             os.close(folder)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise DataError(f"{path}: cannot write: {error.strerror or error}; free some space or choose another --out") from None
+        reason = error.strerror or error
+        raise DataError(f"{path}: cannot write: {reason}; free some space or choose another --out") from None
 
 
 class Checkpoints:
@@ -55,7 +56,7 @@ class Checkpoints:
             raise DataError(f"{self.manifest_path}: damaged; delete the run folder or start another one") from None
 
     def save(self, name, state, **facts):
-        """Saves `state` (tensors and plain values) as `name`.pt; `facts` go into the manifest for readers without torch."""
+        """Saves `state` (tensors and plain values) as `name`.pt; `facts` go into the manifest, readable without torch."""
         self.folder.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         torch.save({"format": FORMAT, **state}, buffer)

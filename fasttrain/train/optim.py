@@ -10,7 +10,8 @@ def parameter_groups(model, config):
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     vector_decay = config.weight_decay if config.decay_norm_and_bias else 0.0
-    return [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": vector_decay}]
+    return [{"params": matrices, "weight_decay": config.weight_decay},
+            {"params": vectors, "weight_decay": vector_decay}]
 
 
 def sgd(groups, config, lr):

@@ -9,7 +9,7 @@ def step_decay(config, progress, epoch):
 
 
 def peak_to_zero(config, progress, epoch):
-    """Rises linearly over the share `warmup` of the run and falls linearly to zero at its end (airbench, hlb-CIFAR10)."""
+    """Rises linearly over the share `warmup` of the run, then falls linearly to zero (airbench, hlb-CIFAR10)."""
     if progress < config.warmup:
         return progress / config.warmup
     return (1 - progress) / max(1 - config.warmup, 1e-9)

@@ -117,7 +117,7 @@ def test_a_batch_is_never_overwritten_under_its_user(make):
     loader = make(make_split(23), 6, augment=AUGMENT)
     kept = list(loader)
     copies = collect(loader)
-    assert_equal([(b.images.cpu().numpy(), b.labels.cpu().numpy(), b.indices.cpu().numpy(), b.valid) for b in kept], copies)
+    assert_equal([tuple(t.cpu().numpy() for t in batch[:3]) + (batch.valid,) for batch in kept], copies)
 
 
 def test_one_image_and_close_twice(make):
