@@ -1,0 +1,1 @@
+"""What a run shows and writes. The trainer emits events, sinks consume them, and nothing flows back."""

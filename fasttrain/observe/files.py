@@ -1,0 +1,81 @@
+"""The files of a run folder: `log.txt`, `metrics.jsonl`, `results.csv`, `env.json`."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+
+from fasttrain.errors import DataError
+from fasttrain.observe.console import TextSink
+from fasttrain.observe.events import Sink
+from fasttrain.observe.rows import COLUMNS, finite, read_rows, row_to_json
+
+
+@contextlib.contextmanager
+def writing(path):
+    """Turns an error of the file system into a DataError of one line."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: cannot write: {error.strerror or error}; free some space or choose another --out") \
+            from None
+
+
+def write_atomically(path, text):
+    """Writes a text file that is either the old or the new one, never a part; DataError where that cannot be."""
+    part = path.with_name(path.name + ".tmp")
+    with writing(path):
+        try:
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+class LogSink(TextSink):
+    """`log.txt`: what the console says, plain. A resumed run goes on below what is there."""
+
+    def __init__(self, folder):
+        path = folder / "log.txt"
+        with writing(path):
+            super().__init__(path.open("a", encoding="utf-8", errors="backslashreplace"))
+
+    def close(self):
+        self.stream.close()
+
+
+class FilesSink(Sink):
+    """`metrics.jsonl`, `results.csv` and `env.json`. A resumed run keeps the rows of the epochs it builds on."""
+
+    essential = True
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.metrics = None
+
+    def start(self, info):
+        self.rows = read_rows(self.folder / "metrics.jsonl", info["resumed_from"])
+        write_atomically(self.folder / "metrics.jsonl", "".join(row_to_json(row) + "\n" for row in self.rows))
+        write_atomically(self.folder / "env.json", json.dumps(info["environment"], indent=2) + "\n")
+        with writing(self.folder / "metrics.jsonl"):
+            self.metrics = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._write_table()
+
+    def epoch(self, row):
+        self.rows.append(row)
+        with writing(self.folder / "metrics.jsonl"):
+            self.metrics.write(row_to_json(row) + "\n")
+            self.metrics.flush()
+        self._write_table()
+
+    def close(self):
+        if self.metrics:
+            self.metrics.close()
+
+    def _write_table(self):
+        table = io.StringIO()
+        writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: finite(value) for key, value in row.items()} for row in self.rows)
+        write_atomically(self.folder / "results.csv", table.getvalue())

@@ -1,0 +1,53 @@
+"""The rows of `metrics.jsonl`: one per epoch."""
+
+import json
+import math
+import numbers
+
+# Keys whose values differ between two equal runs.
+MEASURED = ("images_per_second", "data_wait_fraction", "seconds", "compile_seconds", "peak_memory_bytes")
+
+# `epoch` counts from 1; `step` counts optimizer steps over the whole run; top-1, top-5 and macro-F1 are in percent.
+COLUMNS = (
+    "epoch", "step", "lr",
+    "train_loss", "train_top1", "train_top5",
+    "val_loss", "val_top1", "val_top5", "val_macro_f1",
+    *MEASURED,
+)
+
+
+def finite(value):
+    """`value`, or None where it is a number that JSON cannot hold (NaN, infinities)."""
+    return None if isinstance(value, numbers.Real) and not math.isfinite(value) else value
+
+
+def row_to_json(row):
+    """One line of JSON with the keys in the order of COLUMNS, others after them; NaN becomes null."""
+    ordered = {key: row[key] for key in COLUMNS if key in row}
+    return json.dumps({key: finite(value) for key, value in {**ordered, **row}.items()},
+                      allow_nan=False, default=lambda number: number.item())
+
+
+def read_rows(path, epochs=None):
+    """Reads rows back, in order of epochs: up to epoch `epochs`, one for each (the last written), null as NaN.
+
+    A line that was cut off while it was written is left out; a file that is not there holds no rows.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    rows = {}
+    for line in lines:
+        try:
+            row = json.loads(line)
+            rows[row["epoch"]] = {key: math.nan if value is None else value for key, value in row.items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return [rows[epoch] for epoch in sorted(rows) if epochs is None or epoch <= epochs]
+
+
+def best_row(rows):
+    """The row with the highest validation top-1, the first of equals; None where none has any."""
+    scored = [row for row in rows if finite(row["val_top1"]) is not None]
+    return max(scored, key=lambda row: row["val_top1"], default=None)
