@@ -1,0 +1,1 @@
+"""What is left to look at when a run is over: curves, pictures, the card."""

@@ -1,0 +1,87 @@
+"""`results.png`: how a run went, epoch by epoch."""
+
+import math
+
+from fasttrain.observe.rows import best_row
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart: jfly.uni-koeln.de/color
+BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
+
+# Line style and marker differ too, for print in black and white.
+TRAIN = {"label": "train", "color": BLUE, "linestyle": "-", "marker": "o"}
+VAL = {"label": "validation", "color": ORANGE, "linestyle": "--", "marker": "s"}
+BEST = {"color": "0.4", "linestyle": ":", "linewidth": 1.4}
+
+PANELS = (
+    ("loss", "cross-entropy (nats)", {"train_loss": TRAIN, "val_loss": VAL}),
+    ("top-1 accuracy", "%", {"train_top1": TRAIN, "val_top1": VAL}),
+    ("top-5 accuracy", "%", {"train_top5": TRAIN, "val_top5": VAL}),
+    ("macro-F1", "%", {"val_macro_f1": VAL}),
+    ("learning rate", "step size", {"lr": {"color": BLACK, "linestyle": "-", "marker": "."}}),
+    ("training speed", "images/s", {"images_per_second": {"color": GREEN, "linestyle": "-", "marker": "D"}}),
+)
+
+
+def new_figure(width, height, title):
+    """A matplotlib figure of that many inches with a title and a margin; no global state is touched."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    figure.suptitle(title, fontsize=12, fontweight="bold")
+    return figure
+
+
+def save(figure, path, dpi=160):
+    """Writes a matplotlib figure as PNG, without a time or version in it."""
+    figure.savefig(path, format="png", dpi=dpi, metadata={"Software": None})
+
+
+def draw_results(rows, path, title):
+    """Draws the rows of `metrics.jsonl`, at least one, as six panels, 1600 x 960 pixels.
+
+    A curve ends where its rows end and has a gap where a value is NaN; a dotted line marks the best epoch.
+    """
+    from matplotlib.lines import Line2D
+
+    figure = new_figure(10, 6, title)
+    best = best_row(rows)
+    for axes, (name, unit, curves) in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
+        draw_panel(axes, rows, curves)
+        label_panel(axes, name, unit)
+        if best and VAL in curves.values():
+            axes.axvline(best["epoch"], **BEST)
+    handles = [Line2D([], [], linewidth=1.8, markersize=5, **style) for style in (TRAIN, VAL)]
+    if best:
+        label = f"best epoch: {best['epoch']}, top-1 {best['val_top1']:.2f} %"
+        handles.append(Line2D([], [], label=label, **BEST))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=10, frameon=False)
+    save(figure, path)
+
+
+def draw_panel(axes, rows, curves):
+    """Draws columns of the rows over the epochs; markers thin out where there are many."""
+    epochs = [row["epoch"] for row in rows]
+    for key, style in curves.items():
+        axes.plot(epochs, [row[key] for row in rows], linewidth=1.8, markersize=4,
+                  markevery=math.ceil(len(rows) / 12), **style)
+    if "train_loss" not in curves:
+        highest = max((row[key] for key in curves for row in rows if math.isfinite(row[key])), default=0)
+        axes.set_ylim(0, 1.07 * highest or 1)
+    margin = max(0.5, 0.03 * (epochs[-1] - epochs[0]))
+    axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
+
+
+def label_panel(axes, name, unit):
+    """Gives a panel its title, units and ticks."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title(name, fontsize=11)
+    axes.set_xlabel("epoch", fontsize=10)
+    axes.set_ylabel(unit, fontsize=10)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    if unit == "images/s":
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.tick_params(labelsize=9)
+    axes.grid(color="0.88", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,62 @@
+import math
+
+import pytest
+from PIL import Image
+
+from fasttrain.observe.rows import COLUMNS
+from fasttrain.report import curves
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are saved, by path."""
+    seen = []
+    save = curves.save
+    monkeypatch.setattr(curves, "save", lambda figure, *args: (seen.append(figure), save(figure, *args)))
+    return seen
+
+
+def rows(epochs):
+    return [{key: 0.5 * epoch for key in COLUMNS} | {"epoch": epoch} for epoch in range(1, epochs + 1)]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 300])
+def test_six_panels_of_the_stated_size_with_a_point_for_each_row_and_no_more(epochs, figures, tmp_path):
+    curves.draw_results(rows(epochs), tmp_path / "results.png", "a run")
+    with Image.open(tmp_path / "results.png") as picture:
+        assert picture.size == (1600, 960)
+        assert len(picture.convert("L").getcolors()) > 20
+    assert len(figures[0].axes) == 6
+    loss = figures[0].axes[0]
+    assert [list(line.get_xdata()) for line in loss.lines[:2]] == 2 * [list(range(1, epochs + 1))]
+    assert loss.lines[0].get_color() != loss.lines[1].get_color()
+    assert loss.lines[0].get_linestyle() != loss.lines[1].get_linestyle()
+    assert list(loss.lines[2].get_xdata()) == [epochs, epochs]  # the best epoch
+
+
+def test_nan_leaves_a_gap_and_the_best_epoch_is_marked_elsewhere(figures, tmp_path):
+    table = rows(4)
+    table[3].update({key: math.nan for key in COLUMNS if key.startswith(("train", "val"))})
+    curves.draw_results(table, tmp_path / "results.png", "a run")
+    loss = figures[0].axes[0]
+    assert math.isnan(loss.lines[1].get_ydata()[3])
+    assert loss.lines[2].get_xdata()[0] == 3
+
+
+def test_a_run_of_nan_alone_is_drawn_too(figures, tmp_path):
+    curves.draw_results([dict.fromkeys(COLUMNS, math.nan) | {"epoch": 1}], tmp_path / "results.png", "a run")
+    assert (tmp_path / "results.png").stat().st_size > 10_000
+
+
+def test_no_text_is_cut_off(figures, tmp_path):
+    table = [row | {"images_per_second": 312_345.6, "lr": 1.2e-7} for row in rows(30)]
+    curves.draw_results(table, tmp_path / "results.png", "resnet50_dropout, recipe fast, 100,000 images, batch 512")
+    figure = figures[0]
+    inner = figure.get_tightbbox().transformed(figure.dpi_scale_trans)
+    assert inner.x0 >= 0 and inner.y0 >= 0 and inner.x1 <= figure.bbox.x1 and inner.y1 <= figure.bbox.y1
+
+
+def test_equal_rows_give_equal_bytes(tmp_path):
+    for name in ("a.png", "b.png"):
+        curves.draw_results(rows(3), tmp_path / name, "a run")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
