@@ -1,0 +1,1 @@
+"""From a source of images, through a pack on disk, to loaders that yield batches."""

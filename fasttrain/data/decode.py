@@ -1,0 +1,91 @@
+"""Encoded bytes to pixels. simplejpeg (libjpeg-turbo) where it is installed, else Pillow: the pixels are equal."""
+
+import io
+import warnings
+
+import numpy as np
+import PIL
+from PIL import Image
+
+try:
+    import simplejpeg
+except Exception:  # a broken install raises more than ImportError
+    simplejpeg = None
+
+# A file of a few bytes may claim gigapixels: refuse to unpack it instead of warning about it.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+MAX_RESIZED_PIXELS = 1 << 26
+
+TURBO_COLORS = {"Gray", "YCbCr", "RGB"}
+PILLOW_COLORS = {"L", "RGB"}
+
+
+def decoder_name():
+    """The decoder and its version, as the manifest of a pack states it."""
+    return f"simplejpeg {simplejpeg.__version__}" if simplejpeg else f"Pillow {PIL.__version__}"
+
+
+def decode_into(data, out):
+    """Decodes one image into `out`, uint8 [S, S, 3] RGB; gray becomes RGB. Says whether `data` is a JPEG of that size.
+
+    Other sizes and formats: shorter side to S by Pillow's bilinear filter, then the centre S x S, as torchvision's
+    Resize and CenterCrop do. Raises ValueError for what is no image, is cut, or is damaged in a way a decoder can see
+    (many damaged JPEGs look whole to every decoder: only a checksum of the source proves integrity).
+    """
+    if not data:
+        raise ValueError("the file is empty")
+    size = out.shape[0]
+    if simplejpeg and _turbo_reads(data, size):
+        simplejpeg.decode_jpeg(data, "RGB", buffer=out, strict=True)
+        return True
+    image, plain_jpeg = _open(data)
+    out[:] = np.asarray(_resize(image, size))
+    return plain_jpeg and image.size == (size, size) and simplejpeg is None
+
+
+def _turbo_reads(data, size):
+    """Whether `data` starts like a JPEG of size x size pixels in a colour space that libjpeg-turbo turns into RGB."""
+    if data[:2] != b"\xff\xd8":
+        return False
+    try:
+        height, width, color, _ = simplejpeg.decode_jpeg_header(data, strict=True)
+    except ValueError:  # damaged, or of a rare chroma layout: Pillow decides
+        return False
+    return height == width == size and color in TURBO_COLORS
+
+
+def _open(data):
+    """The whole image as RGB, and whether it is a JPEG of one or three components."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.convert("RGB"), image.format == "JPEG" and image.mode in PILLOW_COLORS
+    except Exception as error:  # Pillow's readers raise a dozen types on damaged input
+        raise ValueError(_reason(error)) from error
+
+
+def _reason(error):
+    if isinstance(error, PIL.UnidentifiedImageError):
+        return "not an image"
+    return str(error) or type(error).__name__
+
+
+def _resize(image, size):
+    width, height = image.size
+    if (width, height) == (size, size):
+        return image
+    short = min(width, height)
+    new_width, new_height = size * width // short, size * height // short
+    if new_width * new_height > MAX_RESIZED_PIXELS:
+        raise ValueError(f"{width} x {height} pixels: too narrow to resize")
+    left, top = round((new_width - size) / 2), round((new_height - size) / 2)
+    image = image.resize((new_width, new_height), Image.Resampling.BILINEAR)
+    return image.crop((left, top, left + size, top + size))
+
+
+def probe(data):
+    """(format, width, height, grayscale) from an image's header; ValueError if there is none."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.format, *image.size, image.mode in {"1", "L", "LA", "I", "I;16", "F"}
+    except Exception as error:
+        raise ValueError(_reason(error)) from error

@@ -1,0 +1,134 @@
+"""A pack: a source decoded once into plain .npy files, reused by every later run and shared between processes.
+
+    <cache>/packs/<source fingerprint>-<image size>/
+        {train,val}/pixels.npy   uint8 [N, S, S, 3]        {train,val}/labels.npy    int64 [N]
+        {train,val}/jpeg.npy     uint8 [bytes]             {train,val}/offsets.npy   int64 [N + 1]   if all are JPEG
+        paths.json               the image that each row came from
+        manifest.json            counts, classes, mean and std, sha256 of every file
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fasttrain.data.cache import atomic_folder, cache_dir, locked, make_folder
+from fasttrain.data.manifest import check_files, read_manifest, write_manifest
+from fasttrain.data.pack_build import SCHEMA, build_pack
+from fasttrain.data.split import Split, choose_rows, class_count, view_fingerprint
+from fasttrain.errors import DataError
+
+EMPTY = {
+    "train": "add images below train/<class>/",
+    "val": "add val/images with val/val_annotations.txt (part 0 of the .tar.xz parts), or images below val/<class>/",
+}
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A finished pack in `folder`; `manifest` is its manifest.json as a dict."""
+
+    folder: Path
+    manifest: dict
+
+    @property
+    def fingerprint(self):
+        """Sixteen hex digits of the content: equal for the same images, labels and size from any kind of source."""
+        return self.manifest["fingerprint"]
+
+    def split(self, name, classes=None, limit=None):
+        """The "train" or "val" Split: of the first `classes` sorted ids, at most `limit` images, balanced over classes.
+
+        Raises ConfigError for counts out of bounds and DataError where no image is left.
+        """
+        manifest = self.manifest
+        classes = class_count(classes, len(manifest["classes"]))
+        labels = self._array(name, "labels")
+        rows = choose_rows(labels, classes, limit, name)
+        if not len(rows):
+            raise DataError(f"{manifest['source']['location']}: no {name} images: {EMPTY[name]}")
+        return Split(
+            name=name,
+            pixels=self._array(name, "pixels"),
+            rows=rows,
+            labels=labels[rows],
+            class_names=manifest["class_names"][:classes],
+            classes=manifest["classes"][:classes],
+            image_size=manifest["image_size"],
+            mean=tuple(manifest["mean"]),
+            std=tuple(manifest["std"]),
+            jpeg=self._array(name, "jpeg") if manifest["jpeg"] else None,
+            offsets=self._array(name, "offsets") if manifest["jpeg"] else None,
+            fingerprint=view_fingerprint(self.fingerprint, name, classes, len(rows)),
+        )
+
+    def paths(self, name):
+        """The name inside the source of every row of the "train" or "val" half: a list of str."""
+        return json.loads((self.folder / "paths.json").read_text(encoding="utf-8"))[name]
+
+    def _array(self, half, name):
+        """An array of the pack: large ones mapped read-only, the others in memory."""
+        large = name in ("pixels", "jpeg")
+        return np.load(self.folder / half / f"{name}.npy", mmap_mode="r" if large else None)
+
+
+def open_pack(source, image_size=64, cache=None, progress=True, on_message=None, rebuild=False):
+    """The Pack of a Source with images of `image_size` x `image_size` pixels: reused if there is one, else built.
+
+    cache: where packs lie, default `cache_dir()`. progress: shows a bar if stderr is a terminal. on_message: gets the
+    few lines worth telling, default prints them on stderr. rebuild: builds even if there is one. Several processes may
+    call this at once: one builds, the others wait. Raises DataError for bad sources, damaged packs, and folders that
+    cannot be written or have no space.
+    """
+    on_message = on_message or _print
+    folder = Path(cache or cache_dir()) / "packs" / f"{source.fingerprint()}-{image_size}"
+    pack = None if rebuild else _existing(folder)
+    if pack:
+        return pack
+    make_folder(folder.parent)
+    lock = folder.with_name(f"{folder.name}.lock")
+    with locked(lock, lambda: on_message(f"another process is packing {source.location}: waiting for it")):
+        pack = None if rebuild else _existing(folder)
+        if not pack:
+            on_message(f"packing {source.location} once; later runs reuse {folder}")
+            with atomic_folder(folder) as temporary:
+                build_pack(source, image_size, temporary, progress)
+            pack = _existing(folder)
+    return pack
+
+
+def verify(pack):
+    """Hashes every file of a pack; DataError names the first that was altered or cut."""
+    check_files(pack.folder, pack.manifest["files"], _remedy(pack.folder), thorough=True)
+
+
+def _existing(folder):
+    """The Pack in `folder`, its files checked by size and time stamp; None if there is none of this schema."""
+    if not folder.is_dir():
+        return None
+    manifest = read_manifest(folder, _remedy(folder))
+    if manifest["schema"] != SCHEMA:
+        return None
+    files = check_files(folder, manifest["files"], _remedy(folder))
+    if files != manifest["files"]:
+        manifest = {**manifest, "files": files}
+        _refresh(folder, manifest)
+    return Pack(folder, manifest)
+
+
+def _refresh(folder, manifest):
+    """Saves the time stamps of files that were copied or touched, so that they are hashed only once."""
+    try:
+        write_manifest(folder, manifest)
+    except OSError:
+        return  # a pack in a read-only folder is as good; it is hashed each time
+
+
+def _remedy(folder):
+    return f"run `fasttrain data pack --rebuild`, or delete {folder}"
+
+
+def _print(text):
+    print(text, file=sys.stderr)

@@ -1,0 +1,37 @@
+"""What zip and tar archives have in common: names that may be hostile, and a folder around the data."""
+
+from fasttrain.errors import DataError
+
+
+def check_name(name, location):
+    """Raises DataError for a member whose name would lead out of the folder that it is unpacked in."""
+    if name.startswith("/") or "\\" in name or ":" in name.split("/")[0] or ".." in name.split("/"):
+        raise DataError(f"{location}: unsafe name {name!r} in the archive: get it again from a source you trust")
+
+
+def check_kind(regular, name, location):
+    """Raises DataError for a member that is neither a file nor a folder."""
+    if not regular:
+        raise DataError(f"{location}: {name!r} is a link or device: get the archive again from a source you trust")
+
+
+def check_size(unpacked, packed, location):
+    """Raises DataError for a bomb: image archives hardly shrink, one that grows 20-fold was made to hurt."""
+    if unpacked > 20 * packed + (64 << 20):
+        raise DataError(f"{location}: unpacks to over {unpacked / 1e9:.1f} GB from {packed / 1e6:.1f} MB: refused")
+
+
+def root_of(names):
+    """The prefix of the names in front of train/ and val/: "" or one folder, such as "tiny-imagenet-200/"."""
+    for name in names:
+        parts = name.split("/")
+        for depth in (0, 1):
+            if parts[depth:depth + 1] in (["train"], ["val"]) and len(parts) > depth + 1:
+                return "".join(f"{part}/" for part in parts[:depth])
+    return ""
+
+
+def without_root(members):
+    """{name below the root: member} of {name: member}; what lies outside the root is left out."""
+    root = root_of(members)
+    return {name[len(root):]: member for name, member in members.items() if name.startswith(root)}

@@ -1,0 +1,75 @@
+"""A folder tree on disk."""
+
+import os
+import stat
+from functools import cached_property
+from pathlib import Path
+
+from fasttrain.data.sources.base import Source, fingerprint_of
+from fasttrain.data.sources.layout import WNIDS, WORDS, is_wanted, read_layout
+from fasttrain.errors import DataError
+
+MAX_DEPTH = 8  # ends a loop of links
+
+
+class DirectorySource(Source):
+    """`tiny-imagenet-200/` or an ImageFolder tree below `root`. Names are scanned once, images read when asked for."""
+
+    kind = "directory"
+
+    def __init__(self, root):
+        self.location = str(root)
+
+    @cached_property
+    def files(self):
+        """(name, size, mtime_ns) of every wanted file, in an order of their own."""
+        root = Path(self.location)
+        found = [(name, *_status(root / name)) for name in (WNIDS, WORDS) if (root / name).exists()]
+        for half in ("train", "val"):
+            if (root / half).is_dir():
+                _scan(root / half, f"{half}/", MAX_DEPTH, found)
+        return found
+
+    def fingerprint(self):
+        return fingerprint_of(self.files)
+
+    def index(self):
+        return read_layout([name for name, _, _ in self.files], self.read, self.location)
+
+    def read(self, name):
+        """The bytes of one file."""
+        try:
+            with open(f"{self.location}/{name}", "rb", buffering=0) as file:
+                return file.read()
+        except OSError as error:
+            raise DataError(f"{self.location}/{name}: cannot read ({error.strerror})") from error
+
+
+def _scan(folder, prefix, depth, found):
+    """Appends (name, size, mtime_ns) of the wanted files below `folder` to `found`; names start with `prefix`."""
+    subfolders, files = [], []
+    try:
+        # Seen from an open folder, a stat walks no path: 110,000 of them are most of a pack's reuse check.
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            with os.scandir(handle) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        subfolders.append(entry.name)
+                    elif is_wanted(prefix + entry.name):
+                        files.append((prefix + entry.name, *_status(entry)))
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot read {error.filename or 'it'} ({error.strerror})") from error
+    found += sorted(files)
+    for name in sorted(subfolders) if depth else ():
+        _scan(folder / name, f"{prefix}{name}/", depth - 1, found)
+
+
+def _status(file):
+    """(size, mtime_ns) of a Path or folder entry; a pipe or device would block whoever reads it, so it is refused."""
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{file.name}: not a regular file")
+    return status.st_size, status.st_mtime_ns

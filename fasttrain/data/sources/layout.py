@@ -1,0 +1,100 @@
+"""Classes and images off a list of file names: the official Tiny-ImageNet layout or an ImageFolder tree.
+
+    wnids.txt, words.txt                          both optional
+    train/<class>/.../<image>
+    val/images/<image> + val/val_annotations.txt  (official)  or  val/<class>/.../<image>  (ImageFolder)
+"""
+
+import re
+
+from fasttrain.data.sources.base import Item, SourceIndex
+from fasttrain.errors import DataError
+
+WNIDS, WORDS, ANNOTATIONS = "wnids.txt", "words.txt", "val/val_annotations.txt"
+TEXTS = {WNIDS, WORDS, ANNOTATIONS}
+IMAGE_ENDINGS = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+DIGITS = re.compile(r"(\d+)")
+
+
+def is_wanted(name):
+    """Whether the file `name`, a path below the data's root, is one that `read_layout` looks at."""
+    if name.lower().endswith(IMAGE_ENDINGS):
+        return name.startswith(("train/", "val/")) and "/." not in name
+    return name in TEXTS
+
+
+def read_layout(names, load, location):
+    """A SourceIndex of the wanted files `names`; `load(name)` returns a file's bytes; errors start with `location`."""
+    known = set(names)
+
+    def lines(name):
+        return load(name).decode("utf-8", "surrogateescape").splitlines() if name in known else []
+
+    train = _in_folders(names, "train/")
+    val_images = [name for name in names if name.startswith("val/images/")]
+    if val_images and "images" not in train.values():
+        val = _annotated(val_images, lines(ANNOTATIONS), location)
+    else:
+        val = _in_folders(names, "val/")
+    classes = sorted({line.strip() for line in lines(WNIDS)} - {""}) or sorted(set((train or val).values()))
+    _check_classes(classes, train, val, location)
+    words = {wnid: name.split(",")[0].strip() for wnid, _, name in (line.partition("\t") for line in lines(WORDS))}
+    return SourceIndex(
+        classes=classes,
+        class_names=[words.get(wnid) or wnid for wnid in classes],
+        train=_items(train, classes, load),
+        val=_items(val, classes, load),
+    )
+
+
+def _in_folders(names, half):
+    """{image: class} of the images below `half`<class>/."""
+    images = [name for name in names if name.startswith(half) and name not in TEXTS]
+    return {name: name.split("/", 2)[1] for name in images if name.count("/") >= 2}
+
+
+def _annotated(images, lines, location):
+    """{image: class} as val_annotations.txt says; every image needs one line and every line an image."""
+    if not lines:
+        raise DataError(f"{location}: {ANNOTATIONS}, which gives the classes of val/images, is missing or empty")
+    missing, found = set(images), {}
+    for number, line in enumerate(lines, 1):
+        image, _, rest = line.partition("\t")
+        image, wnid = "val/images/" + image, rest.split("\t")[0].strip()
+        if not wnid:
+            raise DataError(f"{location}: {ANNOTATIONS}, line {number}: expected image<TAB>class, got {line[:60]!r}")
+        if image not in missing:
+            reason = "is named twice" if image in found else "does not exist"
+            raise DataError(f"{location}: {ANNOTATIONS}, line {number}: {image} {reason}: restore it or drop the line")
+        missing.remove(image)
+        found[image] = wnid
+    if missing:
+        raise DataError(f"{location}: {min(missing)} has no line in {ANNOTATIONS}: add its class or remove the image")
+    return found
+
+
+def _check_classes(classes, train, val, location):
+    if not classes or not (train or val):
+        raise DataError(f"{location}: no images: expected train/<class>/... and val/ below it")
+    known, trained = set(classes), set(train.values())
+    for half in (train, val):
+        for image, wnid in half.items():
+            if wnid not in known:
+                raise DataError(f"{location}: {image}: its class {wnid} is not one of the {len(classes)} classes "
+                                f"({WNIDS} lists them, else the folders of train)")
+    if trained and trained != known:
+        raise DataError(f"{location}: class {min(known - trained)} has no training image: "
+                        f"add some below train, or remove the class from {WNIDS} and val")
+
+
+def _items(half, classes, load):
+    """Items in canonical order: by label, then natural file number (img_2 before img_10)."""
+    label = {wnid: position for position, wnid in enumerate(classes)}
+    order = sorted((label[wnid], _natural(image), image) for image, wnid in half.items())
+    return [Item(image, position, load) for position, _, image in order]
+
+
+def _natural(path):
+    parts = DIGITS.split(path)
+    parts[1::2] = [int(digits) for digits in parts[1::2]]
+    return parts
