@@ -120,6 +120,12 @@ class Augment(Checked):
     flip: str = setting(choice(("none", "random", "alternating")), "none",
                         "left-right: at random, or at random in the first epoch and in turn afterwards")
     cutout: int = setting(integer(0, 512), 0, "side of a square of zeros at a random place, in pixels; 0 is off")
+    rrc_scale: float = setting(number(0, 1), 0.0, "random resized crop: least share of the image's area; 0 is off")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.rrc_scale and self.crop_padding:
+            raise ConfigError("augment.rrc_scale: one kind of crop excludes the other: set augment.crop_padding=0")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ MULTIPLIER_2 = 0x846CA68B
 GOLDEN = 0x9E3779B9
 
 # What a number is drawn for. Streams are independent: adding one changes none of the others.
-ORDER, CROP_Y, CROP_X, FLIP, CUTOUT_Y, CUTOUT_X, BATCH, NOISE = range(8)
+ORDER, CROP_Y, CROP_X, FLIP, CUTOUT_Y, CUTOUT_X, BATCH, NOISE, CROP_SIZE = range(9)
 
 
 def mix(x):
@@ -50,6 +50,9 @@ def permutation(seed, epoch, count):
 
 
 def draw(stream_key, index, bound):
-    """One integer in [0, bound) for each sample index: int64, shape of `index`. `stream_key` comes from `key`."""
+    """One integer in [0, bound) for each sample index: int64, shape of `index`. `stream_key` comes from `key`.
+
+    bound: an integer, or one for each sample.
+    """
     bits = mix(np.asarray(index).astype(np.uint64) ^ np.uint64(stream_key))
     return ((bits * np.uint64(bound)) >> np.uint64(32)).astype(np.int64)

@@ -1,7 +1,7 @@
 """Geometric augmentation: the definition, in numpy, one sample at a time and easy to check by eye.
 
 Everything is integer work on uint8 and every number is keyed by (seed, epoch, sample index), so all mirrors (numba,
-torch, the graphs of other loaders) are bit-equal to this one.
+torch, the graphs of other loaders) are bit-equal to this one. Random resized crop is in `resized_crop.py`.
 """
 
 from typing import NamedTuple
@@ -34,6 +34,7 @@ class DrawKeys(NamedTuple):
     flip_offset: int
     cutout_y: int
     cutout_x: int
+    crop_size: int
 
 
 def draw_keys(augment, seed, epoch):
@@ -47,6 +48,7 @@ def draw_keys(augment, seed, epoch):
         flip_offset=epoch % 2 if alternating else 0,
         cutout_y=keyed.key(seed, keyed.CUTOUT_Y, epoch),
         cutout_x=keyed.key(seed, keyed.CUTOUT_X, epoch),
+        crop_size=keyed.key(seed, keyed.CROP_SIZE, epoch),
     )
 
 

@@ -1,16 +1,24 @@
-"""`augment.augment_sample` for a whole batch in torch, as one gather: on a GPU it compiles into a single kernel."""
+"""The augmentations for a whole batch in torch, as one gather each: on a GPU each compiles into a single kernel.
+
+`keys` are an `augment.DrawKeys`, of tensors (`keys_on`) where the call is compiled: a new epoch then compiles nothing.
+"""
 
 import torch
 
 from fasttrain import keyed_torch
-from fasttrain.data.augment import draws
+from fasttrain.data.augment import DrawKeys, draws
+from fasttrain.data.resized_crop import crop_boxes, taps
+
+
+def keys_on(device, keys):
+    """The integers of an `augment.DrawKeys` as scalars on `device`."""
+    return DrawKeys(*torch.tensor(keys, device=device).unbind())
 
 
 def augment_batch(pixels, rows, indices, augment, keys):
     """Augments `pixels[rows]`: uint8 [N, S, S, 3] and int64 [B] in, uint8 [B, S, S, 3] out, on the device of `pixels`.
 
-    `indices` int64 [B] are the samples' positions in the split, which key the draws; `keys` is
-    an `augment.DrawKeys`, of tensors where the call is compiled, so that a new epoch compiles nothing.
+    `indices` int64 [B] are the samples' positions in the split, which key the draws.
     """
     size = pixels.shape[1]
     drawn = draws(augment, keys, indices, size, keyed_torch.draw)
@@ -26,3 +34,40 @@ def augment_batch(pixels, rows, indices, augment, keys):
     y, x = y.clamp(0, size - 1), x.clamp(0, size - 1)
     gathered = pixels[rows[:, None, None], y[:, :, None], x[:, None, :]]
     return gathered * inside[..., None].to(gathered.dtype)
+
+
+def resized_crop_batch(images, indices, sizes, augment, keys):
+    """`resized_crop.resized_crop_sample`, then flip and cutout: uint8 [B, S, S, 3] in and out, B = len(`indices`)."""
+    size, unit = images.shape[1], 2 * images.shape[1]
+    place = torch.arange(len(images), device=images.device)
+    line = torch.arange(size, device=images.device)
+    y, x, height, width = (side[:, None] for side in crop_boxes(keys, sizes, indices, size, keyed_torch.draw))
+    top, bottom, down = taps(height, line)
+    left, right, across = taps(width, line)
+    down, across = down[:, :, None, None].int(), across[:, None, :, None].int()
+
+    def corner(row, column):
+        return images[place[:, None, None], (y + row)[:, :, None], (x + column)[:, None, :]].int()
+
+    above = corner(top, left) * (unit - across) + corner(top, right) * across
+    below = corner(bottom, left) * (unit - across) + corner(bottom, right) * across
+    exact = above * (unit - down) + below * down
+    resized = ((exact + unit**2 // 2) // unit**2).to(torch.uint8)
+    return augment_batch(resized, place, indices, augment, keys)
+
+
+def compiled(function):
+    """`function` as one fused kernel; eager where this machine cannot compile (slower, equal)."""
+    chosen = torch.compile(function, dynamic=False)
+
+    def call(*args):
+        nonlocal chosen
+        try:
+            return chosen(*args)
+        except Exception:  # inductor fails in as many ways as there are toolchains
+            if chosen is function:
+                raise
+            chosen = function
+            return chosen(*args)
+
+    return call

@@ -7,6 +7,7 @@ import numpy as np
 
 from fasttrain import keyed
 from fasttrain.config import Augment
+from fasttrain.data.resized_crop import ResizedCrop
 from fasttrain.data.split import Split
 
 
@@ -77,12 +78,16 @@ class BatchLoader:
     """Base of the loaders: yields this rank's `Batch` for each step of the epoch that `set_epoch` named.
 
     Leaving an iteration early is safe, iterating again starts at `start_step` once more, `close` may be called twice.
-    A loader implements `load(epoch, steps)`, a generator of batches, where `steps` is a list of (indices, valid).
+    A loader implements `load(epoch, steps)`, a generator of batches, where `steps` is a list of (indices, valid); it
+    applies `self.augment`, which is empty in evaluation and where a random resized crop follows `load`.
     """
 
     def __init__(self, spec):
         self.spec = spec
         self.plan = BatchPlan(spec)
+        resized = spec.train and spec.augment.rrc_scale > 0
+        self.augment = spec.augment if spec.train and not resized else Augment()
+        self.resized_crop = ResizedCrop(spec) if resized else None
         self.epoch = 0
         self.start_step = 0
 
@@ -96,7 +101,8 @@ class BatchLoader:
     def __iter__(self):
         order = self.plan.order(self.epoch)
         steps = [self.plan.step(order, step) for step in range(self.start_step, self.plan.steps)]
-        return self.load(self.epoch, steps)
+        batches = self.load(self.epoch, steps)
+        return self.resized_crop.over(batches, self.epoch) if self.resized_crop else batches
 
     def load(self, epoch, steps):
         raise NotImplementedError

@@ -7,8 +7,8 @@ augments them straight into the batch. On a GPU they are copied over once, and t
 import numpy as np
 import torch
 
-from fasttrain.config import Augment
-from fasttrain.data.augment import DrawKeys, draw_keys
+from fasttrain.data import augment_torch
+from fasttrain.data.augment import draw_keys
 from fasttrain.data.batch import Batch, BatchLoader
 
 
@@ -17,12 +17,11 @@ class ResidentLoader(BatchLoader):
 
     def __init__(self, spec):
         super().__init__(spec)
-        self.augment = spec.augment if spec.train else Augment()
         self.device = torch.device(spec.device)
         if self.device.type == "cuda":
             self.pixels = torch.from_numpy(np.ascontiguousarray(spec.split.pixels[spec.split.rows])).to(self.device)
             self.labels = torch.from_numpy(spec.split.labels).to(self.device)
-            self.gather = compiled_gather()
+            self.gather = augment_torch.compiled(augment_torch.augment_batch)
 
     def load(self, epoch, steps):
         return self.load_gpu(epoch, steps) if self.device.type == "cuda" else self.load_cpu(epoch, steps)
@@ -43,8 +42,7 @@ class ResidentLoader(BatchLoader):
         if not steps:
             return
         order = torch.from_numpy(np.concatenate([indices for indices, _ in steps])).to(self.device)
-        numbers = draw_keys(self.augment, self.spec.seed, epoch)
-        keys = DrawKeys(*torch.tensor(numbers, device=self.device).unbind())
+        keys = augment_torch.keys_on(self.device, draw_keys(self.augment, self.spec.seed, epoch))
         first = 0
         for local, valid in steps:
             indices = order[first:first + len(local)]
@@ -54,22 +52,3 @@ class ResidentLoader(BatchLoader):
 
     def close(self):
         self.pixels = self.labels = None
-
-
-def compiled_gather():
-    """The torch mirror as one fused kernel; eager where this machine cannot compile (slower, equal)."""
-    from fasttrain.data.augment_torch import augment_batch
-
-    compiled = torch.compile(augment_batch, dynamic=False)
-
-    def gather(*args):
-        nonlocal compiled
-        try:
-            return compiled(*args)
-        except Exception:  # inductor fails in as many ways as there are toolchains
-            if compiled is augment_batch:
-                raise
-            compiled = augment_batch
-            return compiled(*args)
-
-    return gather
