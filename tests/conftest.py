@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+# tiny nets on a shared machine: a second thread costs more than it brings
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,182 @@
+"""The trainer on made-up data: repeatable, resumable at any step, honest about what it measures."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fasttrain import RunConfig, keyed
+from fasttrain.config import fit_to_data
+from fasttrain.errors import DataError, DivergedError, Interrupted
+from fasttrain.models import build_model
+from fasttrain.observe.events import EventLog, Sink
+from fasttrain.observe.rows import MEASURED
+from fasttrain.runtime import resolve
+from fasttrain.train.checkpoint import Checkpoints
+from fasttrain.train.trainer import Trainer
+from tests.helpers import make_split
+
+
+class Recorder(Sink):
+    essential = True
+
+    def __init__(self):
+        self.losses, self.ticks = [], 0
+
+    def steps(self, rows):
+        self.losses += [row["loss"] for row in rows]
+
+    def progress(self, progress):
+        self.ticks += 1
+
+
+class KillAt(Sink):
+    """Sends this process a signal at its n-th train step."""
+
+    essential = True
+
+    def __init__(self, step, number):
+        self.left, self.number = step, number
+
+    def progress(self, progress):
+        if progress.phase == "train":
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), self.number)
+
+
+def make_trainer(folder, sinks=(), train_images=22, size=32, **changes):
+    values = {"epochs": 2, "batch_size": 4, "lr": 0.02, "image_size": size, "device": "cpu", "precision": "fp32",
+              "compile": "off", "augment": {"crop_padding": 2}, **changes}
+    train, val = make_split(train_images, size), make_split(7, size, name="val")
+    config = fit_to_data(RunConfig(**values), len(train))
+    return Trainer(config, resolve(config), train, val, Checkpoints(folder), EventLog(sinks))
+
+
+def comparable(rows):
+    return [{k: v for k, v in row.items() if k not in MEASURED} for row in rows]
+
+
+def assert_same_end(one, other):
+    assert comparable(one.rows) == comparable(other.rows)
+    for (name, a), b in zip(one.step.model.state_dict().items(), other.step.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An uninterrupted run of the head that draws random numbers."""
+    trainer = make_trainer(tmp_path_factory.mktemp("whole"), head="dropout")
+    trainer.fit()
+    return trainer
+
+
+def test_the_same_seed_twice_is_bit_identical(finished, tmp_path):
+    again = make_trainer(tmp_path, head="dropout")
+    torch.rand(7)  # what the process did before must not matter
+    again.fit()
+    assert_same_end(finished, again)
+    other = make_trainer(tmp_path, head="dropout", seed=1)
+    other.fit()
+    assert comparable(other.rows) != comparable(finished.rows)
+
+
+@pytest.mark.parametrize("step", [1, 3, 5, 8])
+def test_a_killed_run_resumes_to_the_same_weights(finished, tmp_path, step):
+    killed = make_trainer(tmp_path, [KillAt(step, signal.SIGTERM)], head="dropout")
+    with pytest.raises(Interrupted) as error:
+        killed.fit()
+    assert error.value.exit_code == 75
+
+    resumed = make_trainer(tmp_path, head="dropout")
+    resumed.load_state_dict(resumed.checkpoints.load("last"))
+    assert resumed.epoch * len(resumed.train_loader) + resumed.step_in_epoch == step
+    resumed.fit()
+    assert_same_end(finished, resumed)
+
+
+def test_ctrl_c_has_its_own_exit_code_and_handlers_are_put_back(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted) as error:
+        make_trainer(tmp_path, [KillAt(2, signal.SIGINT)]).fit()
+    assert error.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_signal_after_the_last_step_ends_well(tmp_path):
+    trainer = make_trainer(tmp_path, [KillAt(10, signal.SIGTERM)])
+    assert len(trainer.fit()) == 2
+
+
+def test_one_epoch_equals_a_loop_written_by_hand(tmp_path):
+    """An independent oracle: torch's own optimizer, loss and order of operations on the keyed batches."""
+    recorder = Recorder()
+    trainer = make_trainer(tmp_path, [recorder], size=64, recipe="seed", epochs=1, batch_size=8,
+                           augment={"crop_padding": 0})
+    trainer.fit()
+
+    split, config = trainer.train_loader.spec.split, trainer.config
+    model = build_model("resnet18", "origin", 3, 64, seed=config.seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, weight_decay=1e-4)
+    mean, std = torch.tensor(split.mean).view(1, 3, 1, 1), torch.tensor(split.std).view(1, 3, 1, 1)
+    losses = []
+    for indices in np.split(keyed.permutation(config.seed, 0, 22), [8, 16]):
+        x = torch.from_numpy(split.pixels[split.rows[indices]]).permute(0, 3, 1, 2).float() / 255
+        loss = F.cross_entropy(model((x - mean) / std), torch.from_numpy(split.labels[indices]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert recorder.losses[0] == pytest.approx(losses[0], rel=1e-5)
+    assert recorder.losses == pytest.approx(losses, rel=1e-2)  # rounding grows with every step of a tiny batch
+    assert trainer.rows[0]["train_loss"] == pytest.approx(np.average(recorder.losses, weights=[8, 8, 6]), rel=1e-6)
+
+
+def test_evaluation_counts_every_image_once(tmp_path):
+    trainer = make_trainer(tmp_path, epochs=1)
+    row = trainer.fit()[0]
+    assert trainer.confusion.sum() == 7
+    assert trainer.confusion.sum(1).tolist() == [3, 2, 2]
+    assert row["val_top1"] == pytest.approx(100 * np.trace(trainer.confusion) / 7)
+
+
+def noting(calls, name, function):
+    def wrapper(*args, **kwargs):
+        calls.append(name)
+        return function(*args, **kwargs)
+    return wrapper
+
+
+def test_the_loop_reads_nothing_back_between_epochs(tmp_path, monkeypatch):
+    """Every `.item()` or `.tolist()` between two steps would stall a GPU."""
+    trainer = make_trainer(tmp_path, epochs=1)
+    trainer.fit()
+    reads = []
+    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__"):
+        original = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, noting(reads, name, original))
+    trainer.train_loader.set_epoch(0)
+    for index, batch in enumerate(trainer.train_loader):
+        trainer.step.train(batch, 0.1, index, index)
+    for batch in trainer.val_loader:
+        trainer.step.evaluate(batch)
+    assert reads == []
+
+
+def test_divergence_is_an_error_and_best_stays_finite(tmp_path):
+    trainer = make_trainer(tmp_path, lr=1e18, epochs=3)
+    with pytest.raises(DivergedError, match="lower --lr"):
+        trainer.fit()
+    for name in ("best", "last"):
+        if f"{name}.pt" in trainer.checkpoints.manifest():
+            assert all(torch.isfinite(v).all() for v in trainer.checkpoints.load(name)["model"].values())
+
+
+def test_other_images_are_refused(tmp_path):
+    trainer = make_trainer(tmp_path, epochs=1)
+    trainer.fit()
+    with pytest.raises(DataError, match="other images"):
+        make_trainer(tmp_path, train_images=23).load_state_dict(trainer.checkpoints.load("last"))
