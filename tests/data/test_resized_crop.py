@@ -73,7 +73,7 @@ def test_crops_stay_inside_and_have_the_areas_and_ratios_asked_for():
     assert 0.24 < area.min() < 0.26 and area.max() > 0.97
     assert 0.73 < ratio.min() < 0.77 and 1.3 < ratio.max() < 1.37  # sides are whole pixels
     assert 0.58 < area.mean() < 0.63  # 0.625, less what is cut off where a side would leave the image
-    assert len(np.unique(np.stack([y, x, height, width]), axis=1).T) > 15_000
+    assert len(np.unique(np.stack([y, x, height, width]), axis=1).T) > 10_000
 
 
 def test_a_second_kind_of_crop_is_refused():
