@@ -92,15 +92,21 @@ def table_header():
             f"{'img/s':>7}{'wait':>6}{'time':>7}"]
 
 
+def loss(value):
+    """A loss in at most six characters: a run that blows up must not blow up its table."""
+    return number(value, ".3f" if value < 99.9 else ".0f" if value < 1e5 else ".0e")
+
+
 def table_row(row, epochs, best):
     """One line of the table; a star marks the best epoch so far."""
-    form = [(f"{row['epoch']}/{epochs}", "s", 7), (row["lr"], ".3g", 9),
-            (row["train_loss"], ".3f", 7), (row["train_top1"], ".2f", 7),
-            (row["val_loss"], ".3f", 8), (row["val_top1"], ".2f", 7), (row["val_top5"], ".2f", 7),
-            (row["val_macro_f1"], ".2f", 7), (row["images_per_second"], ".0f", 7),
-            (row["data_wait_fraction"], ".1%", 6)]
-    cells = [(value if spec == "s" else number(value, spec)).rjust(width) for value, spec, width in form]
-    return "".join(cells) + duration(row["seconds"]).rjust(7) + ("*" if best else "")
+    cells = [
+        (f"{row['epoch']}/{epochs}", 7), (number(row["lr"], ".3g"), 9),
+        (loss(row["train_loss"]), 7), (number(row["train_top1"], ".2f"), 7),
+        (loss(row["val_loss"]), 8), (number(row["val_top1"], ".2f"), 7), (number(row["val_top5"], ".2f"), 7),
+        (number(row["val_macro_f1"], ".2f"), 7), (number(row["images_per_second"], ".0f"), 7),
+        (number(row["data_wait_fraction"], ".1%"), 6), (duration(row["seconds"]), 7),
+    ]
+    return "".join(cell.rjust(width) for cell, width in cells) + ("*" if best else "")
 
 
 def scores(row):

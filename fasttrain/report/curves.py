@@ -65,9 +65,11 @@ def draw_panel(axes, rows, curves):
     for key, style in curves.items():
         axes.plot(epochs, [row[key] for row in rows], linewidth=1.8, markersize=4,
                   markevery=math.ceil(len(rows) / 12), **style)
+    highest = max((row[key] for key in curves for row in rows if math.isfinite(row[key])), default=0)
     if "train_loss" not in curves:
-        highest = max((row[key] for key in curves for row in rows if math.isfinite(row[key])), default=0)
         axes.set_ylim(0, 1.07 * highest or 1)
+    elif highest > 100:  # one epoch that blew up would flatten all others
+        axes.set_yscale("log")
     margin = max(0.5, 0.03 * (epochs[-1] - epochs[0]))
     axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
 

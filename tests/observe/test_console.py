@@ -38,8 +38,10 @@ def test_plain_output_has_no_control_codes_and_a_line_for_each_epoch(fabricated,
                for line in lines)
 
 
-def test_the_columns_stand_under_their_heads(fabricated):
-    head, row = text.table_header()[1], text.table_row(fabricated.row(1), 30, best=False)
+@pytest.mark.parametrize("loss", [0.0001, 5.2983, 99.9999, 65259.77, 3.4e38])
+def test_the_columns_stand_under_their_heads_whatever_the_loss(loss, fabricated):
+    values = fabricated.row(1) | {"train_loss": loss, "val_loss": loss, "lr": 1.234e-5, "images_per_second": 312_345.6}
+    head, row = text.table_header()[1], text.table_row(values, 30, best=False)
     ends = [match.end() for match in re.finditer(r"\S+", head)]
     assert [match.end() for match in re.finditer(r"\S+", row)] == ends
 

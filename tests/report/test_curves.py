@@ -43,17 +43,26 @@ def test_nan_leaves_a_gap_and_the_best_epoch_is_marked_elsewhere(figures, tmp_pa
     assert loss.lines[2].get_xdata()[0] == 3
 
 
+@pytest.mark.parametrize("highest, scale", [(7.0, "linear"), (65_260.0, "log")])
+def test_one_epoch_that_blew_up_does_not_flatten_the_others(highest, scale, figures, tmp_path):
+    curves.draw_results([rows(1)[0] | {"val_loss": highest}, *rows(3)[1:]], tmp_path / "results.png", "a run")
+    assert figures[0].axes[0].get_yscale() == scale
+
+
 def test_a_run_of_nan_alone_is_drawn_too(figures, tmp_path):
     curves.draw_results([dict.fromkeys(COLUMNS, math.nan) | {"epoch": 1}], tmp_path / "results.png", "a run")
     assert (tmp_path / "results.png").stat().st_size > 10_000
 
 
-def test_no_text_is_cut_off(figures, tmp_path):
+def test_no_text_is_cut_off_or_runs_into_another(figures, tmp_path):
     table = [row | {"images_per_second": 312_345.6, "lr": 1.2e-7} for row in rows(30)]
     curves.draw_results(table, tmp_path / "results.png", "resnet50_dropout, recipe fast, 100,000 images, batch 512")
     figure = figures[0]
-    inner = figure.get_tightbbox().transformed(figure.dpi_scale_trans)
-    assert inner.x0 >= 0 and inner.y0 >= 0 and inner.x1 <= figure.bbox.x1 and inner.y1 <= figure.bbox.y1
+    boxes = [part.get_tightbbox() for part in (*figure.axes, *figure.legends, *figure.texts)]
+    assert len(boxes) == 8
+    for number, box in enumerate(boxes):
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        assert box.count_overlaps(boxes[:number]) == 0
 
 
 def test_equal_rows_give_equal_bytes(tmp_path):
