@@ -54,6 +54,9 @@ HEADS = Registry("head", {
 
 LOADERS = Registry("loader", {
     "resident": "fasttrain.data.loaders.resident:ResidentLoader",
+    "jpeg": "fasttrain.data.loaders.jpeg:JpegLoader",
+    "torch": "fasttrain.data.loaders.torch_dataloader:TorchLoader",
+    "constant": "fasttrain.data.loaders.constant:ConstantLoader",
 })
 
 OPTIMIZERS = Registry("optimizer", {

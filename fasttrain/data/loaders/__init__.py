@@ -1,14 +1,59 @@
 """The loaders: each file is one way to make the same batches. `build` picks one by name."""
 
+import importlib
+import os
+from pathlib import Path
+
+import torch
+
 from fasttrain.registry import LOADERS
+
+# What a loader imports beyond what setup.py requires.
+BACKENDS = {"dali": "nvidia.dali", "ffcv": "ffcv"}
+
+
+def missing(name):
+    """Why the backend of the loader `name` cannot be imported, in one line; None if it can, or if there is none."""
+    try:
+        importlib.import_module(BACKENDS.get(name, "fasttrain"))
+    except Exception as error:  # a broken install raises more than ImportError
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return None
 
 
 def choose(name, spec):
-    """What `auto` stands for: (loader name, one line that says why)."""
+    """(loader name, one line that says why); decides what `auto` stands for.
+
+    `resident` where the pixels take at most half of the free memory of the step's device, or where the pack has no JPEG
+    bytes to decode; else `dali` where a GPU and DALI are there; else `jpeg`.
+    """
     if name != "auto":
         return name, f"loader {name}: asked for"
-    gigabytes = len(spec.split) * spec.split.image_size**2 * 3 / 1e9
-    return "resident", f"loader resident: {gigabytes:.2f} GB of pixels fit"
+    gpu = torch.device(spec.device).type == "cuda"
+    need, free = len(spec.split) * spec.split.image_size**2 * 3, free_memory(spec.device)
+    sizes = f"{need / 1e9:.2f} GB of pixels, {free / 1e9:.1f} GB of {'GPU memory' if gpu else 'memory'} free"
+    if 2 * need <= free:
+        return "resident", f"loader resident: {sizes}"
+    if spec.split.jpeg is None:
+        return "resident", f"loader resident: {sizes}, but the pack holds no JPEG to decode instead"
+    if gpu and missing("dali") is None:
+        return "dali", f"loader dali: {sizes}"
+    return "jpeg", f"loader jpeg: {sizes}"
+
+
+def free_memory(device):
+    """Bytes that `device` has left; on a CPU with what the page cache would give back, within a container's limit."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    try:
+        return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return free
 
 
 def build(name, spec):

@@ -1,0 +1,85 @@
+"""Decodes the pack's JPEG bytes anew for every batch, in threads: for data larger than memory.
+
+libjpeg-turbo (through `decode.py`) and the augmentation kernel both release the GIL, so threads use all cores and share
+what they read. Each batch is cut into one part per thread, and decoding runs two batches ahead of the step.
+"""
+
+import contextlib
+from functools import partial
+
+import numpy as np
+import torch
+
+from fasttrain.data.batch import Batch, BatchLoader
+from fasttrain.data.decode import decode_into
+from fasttrain.data.prefetch import to_device
+from fasttrain.data.threads import cpu_count, map_in_order
+from fasttrain.errors import ConfigError, DataError
+
+SMALLEST_PART = 8  # images that a thread takes at a time, at least: a hand-over costs as much as one image
+GROUP = 16  # images between decoding and augmenting: at 64 px they stay in the core's cache
+
+
+class JpegLoader(BatchLoader):
+    """Serves splits that are all JPEG of the wanted size; see `BatchLoader` for the contract.
+
+    Holds at most two batches ahead of its user (or SMALLEST_PART images for each of twice the threads, if that is
+    more). The allocators of the C library and of torch (pinned memory, for a GPU) keep the few blocks that this takes
+    and hand them out again, but only when nothing refers to them: no batch is overwritten under its user.
+    """
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        split = spec.split
+        if split.jpeg is None:
+            raise ConfigError(f"loader jpeg: not all images of this data are JPEG of {split.image_size} x "
+                              f"{split.image_size} pixels: use --loader resident")
+        self.encoded = memoryview(np.asarray(split.jpeg))
+        self.threads = max(1, cpu_count() // spec.world_size)
+
+    def load(self, epoch, steps):
+        return to_device(self.decode(epoch, steps), self.spec.device)
+
+    def decode(self, epoch, steps):
+        """Yields the batches in host memory."""
+        from fasttrain.data.augment_numba import augment_batch, kernel_arguments
+
+        augment = partial(augment_batch, arguments=kernel_arguments(self.augment, self.spec.seed, epoch))
+        with contextlib.closing(map_in_order(partial(self.fill, augment), self.parts(steps), self.threads)) as filled:
+            for batch in filled:
+                if batch is not None:
+                    yield batch
+
+    def parts(self, steps):
+        """Allocates each batch and cuts it into parts: (images, indices, the whole batch with the last part)."""
+        pinned, split = torch.device(self.spec.device).type == "cuda", self.spec.split
+        shape = split.pixels.shape[1:]
+        for indices, valid in steps:
+            images = torch.empty((len(indices), *shape), dtype=torch.uint8, pin_memory=pinned)
+            batch = Batch(images, torch.from_numpy(split.labels[indices]), torch.from_numpy(indices), valid)
+            size = max(SMALLEST_PART, -(-len(indices) // self.threads))
+            for first in range(0, max(len(indices), 1), size):
+                part = slice(first, first + size)
+                yield images.numpy()[part], indices[part], batch if part.stop >= len(indices) else None
+
+    def fill(self, augment, part):
+        """Decodes and augments one part into its place; returns its third element."""
+        images, indices, batch = part
+        rows = self.spec.split.rows[indices]
+        decoded = np.empty((min(GROUP, len(rows)), *images.shape[1:]), np.uint8)
+        for first in range(0, len(rows), GROUP):
+            group = slice(first, first + GROUP)
+            self.decode_rows(rows[group], decoded)
+            augment(images[group], decoded, np.arange(len(rows[group])), indices[group])
+        return batch
+
+    def decode_rows(self, rows, decoded):
+        """Decodes the images of the pack's `rows` into the first of `decoded`; DataError names one that is damaged."""
+        split = self.spec.split
+        starts, ends = split.offsets[rows].tolist(), split.offsets[rows + 1].tolist()
+        for row, start, end, out in zip(rows, starts, ends, decoded, strict=False):
+            try:
+                decode_into(self.encoded[start:end], out)
+            except ValueError as error:
+                raise DataError(f"loader jpeg: {split.name} image in row {row} of the pack is damaged ({error}): run "
+                                "`fasttrain data verify`, then `fasttrain data pack --rebuild`") from error
