@@ -8,9 +8,10 @@ from fasttrain import runtime as runtimes
 from fasttrain.config import fit_to_data
 from fasttrain.data.pack import open_pack
 from fasttrain.data.sources import open_source
-from fasttrain.errors import DivergedError, Interrupted
+from fasttrain.errors import ConfigError, DivergedError, Interrupted
 from fasttrain.observe.environment import versions
 from fasttrain.observe.events import EventLog, Sink
+from fasttrain.registry import unknown
 from fasttrain.report.load import load_run
 from fasttrain.train import run_folder
 from fasttrain.train.checkpoint import Checkpoints
@@ -95,6 +96,21 @@ def open_splits(config):
     pack = open_pack(open_source(config.data), config.image_size)
     limits = {"train": config.limit_train, "val": config.limit_val}
     return tuple(pack.split(name, config.classes, limit) for name, limit in limits.items())
+
+
+def preview(location=None, image_size=64, split="train", out="preview.png"):
+    """Draws images of every class in turn from the "train" or "val" split into the PNG `out`; returns its Path."""
+    from fasttrain.report.pictures import draw_preview
+
+    if split not in ("train", "val"):
+        raise ConfigError(f"--split: {unknown('split', split, ['train', 'val'])}")
+    images = open_pack(open_source(location), image_size).split(split)  # all of it: row i is image i
+    try:
+        draw_preview(images.pixels, images.labels, images.class_names, Path(out),
+                     f"{location or 'default data'}, {split}: {len(images):,} images, {images.num_classes} classes")
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot write: {error.strerror or error}") from None
+    return Path(out)
 
 
 def default_sinks(folder):

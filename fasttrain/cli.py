@@ -3,12 +3,13 @@
 import argparse
 import dataclasses
 import difflib
+import functools
 import os
 import re
 import sys
 
 from fasttrain import __version__
-from fasttrain.config import FLAGS, RunConfig
+from fasttrain.config import FLAGS, RunConfig, integer
 from fasttrain.errors import ConfigError, FasttrainError
 
 
@@ -127,23 +128,54 @@ def summary(arguments):
 
 
 def add_data(commands):
-    from fasttrain.config import integer
+    group = add_command(commands, "data", None, "fetch, pack, verify, describe, show or make data")
+    actions = group.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser, required=True)
+    add = functools.partial(add_data_action, actions)
+    add("fetch", "download the official archive into the user cache", {
+        "to": ("PATH", None, "where to put it"), "url": ("URL", None, "another place to get it from"),
+        "md5": ("HEX", None, "its checksum"), "size": ("BYTES", None, "its size")})
+    source = {"data": ("PATH", None, "as for `fasttrain run --data`"), "image-size": ("PIXELS", 64, "side of an image")}
+    pack = add("pack", "decode a data set once, as `run` does on first use", source)
+    pack.add_argument("--rebuild", action="store_true", help="pack again even where a pack is there")
+    add("verify", "check every byte of a pack against its sha256", source)
+    add("info", "count and describe a data set", {"data": source["data"]})
+    add("preview", "draw images of a split into a PNG", {
+        **source, "split": ("NAME", "train", "train or val"), "out": ("FILE", "preview.png", "the picture")})
+    synth = add("synth", "draw a synthetic data set of JPEG files into a new folder", {
+        "classes": ("K", 200, "number of classes"), "train": ("N", 50, "training images of each class"),
+        "val": ("N", 10, "validation images of each class"), "size": ("PIXELS", 64, "side of an image"),
+        "seed": ("SEED", 0, "the same seed, the same bytes")})
+    synth.add_argument("directory", help="the folder to make")
 
-    command = add_command(commands, "data", None, "fetch, pack, verify, describe or make data")
-    actions = command.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser, required=True)
-    del integer
-    for name, text in (("fetch", "download the official archive into the user cache"),
-                       ("pack", "decode a data set once, as `run` does on first use"),
-                       ("verify", "check every byte of a pack against its sha256"),
-                       ("info", "count and describe a data set"),
-                       ("synth", "write a synthetic data set of JPEG files")):
-        add_command(actions, name, data, text)
+
+def add_data_action(actions, name, text, options):
+    """A `fasttrain data` action whose options, {name: (metavar, default, help)}, become arguments of its function."""
+    command = add_command(actions, name, data, text)
+    for option, (metavar, default, help_text) in options.items():
+        suffix = "" if default is None else f"; default {default}"
+        command.add_argument(f"--{option}", default=default, metavar=metavar, help=help_text + suffix)
+    return command
+
+
+NUMBERS = {"image_size": integer(8, 4096), "size": integer(1), "classes": integer(1), "train": integer(1),
+           "val": integer(1), "seed": integer(0, 2**32 - 1)}
 
 
 def data(arguments):
-    from fasttrain.data import commands
+    given = {name: value for name, value in vars(arguments).items()
+             if name not in ("command", "action", "function", "parser") and value is not None}
+    for name in given.keys() & NUMBERS.keys():
+        given[name] = NUMBERS[name](f"--{name.replace('_', '-')}", given[name])
+    if "data" in given:
+        given["location"] = given.pop("data")
+    if arguments.action == "preview":
+        from fasttrain.api import preview
 
-    getattr(commands, arguments.action)(arguments)
+        print(preview(**given))
+    else:
+        from fasttrain.data import commands
+
+        getattr(commands, arguments.action)(**given)
 
 
 def add_env(commands):
