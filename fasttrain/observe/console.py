@@ -41,9 +41,8 @@ class TextSink(Sink):
 
     def progress(self, progress):
         self.pace.update(progress)
-        if not self.forecast and self.pace.known():
-            self.forecast = True
-            self.write([text.estimate_line(self.pace)])
+        if self.pace.step_seconds is not None:
+            self._estimate()
 
     def epoch(self, row):
         if not self.header:
@@ -53,6 +52,8 @@ class TextSink(Sink):
         best = best_row(self.rows) is row
         self.pace.end_epoch()
         self.write([text.table_row(row, self.info["epochs"], best)], style="green" if best else None)
+        if self.pace.known():
+            self._estimate()
 
     def message(self, words, level="info"):
         line = " ".join(words.split())
@@ -64,6 +65,11 @@ class TextSink(Sink):
     def finish(self, summary):
         self.write(text.finish_lines(self.info, summary, self.rows))
 
+    def _estimate(self):
+        if not self.forecast:
+            self.forecast = True
+            self.write([text.estimate_line(self.pace)])
+
 
 class LiveSink(TextSink):
     """The same lines on a terminal, in colours, with a bar below them that moves."""
@@ -72,6 +78,7 @@ class LiveSink(TextSink):
         from rich.console import Console
 
         super().__init__(stream, warnings=sys.stderr)
+        self.forecast = True  # the bar shows it all the time
         self.console = Console(file=stream, highlight=False)
         self.live = None
         self.drawn_at = 0.0

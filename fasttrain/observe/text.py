@@ -80,9 +80,11 @@ def start_lines(info):
 
 
 def estimate_line(pace):
-    """The first forecast of a run, from its first steps."""
-    return (f"estimate: {duration(pace.epoch_total())} an epoch, {duration(pace.run_left())} to go "
-            f"({pace.images_per_second():,.0f} images/s, data wait {pace.data_wait():.1%})")
+    """The first forecast of a run: from its first steps, or from its first epoch where that has too few."""
+    line = f"estimate: {duration(pace.epoch_total())} an epoch, {duration(pace.run_left())} to go"
+    if pace.last.phase == "val":
+        return line
+    return f"{line} ({pace.images_per_second():,.0f} images/s, data wait {pace.data_wait():.1%})"
 
 
 def table_header():
@@ -112,7 +114,7 @@ def table_row(row, epochs, best):
 def scores(row):
     """The validation scores of an epoch in words."""
     return (f"top-1 {number(row['val_top1'], '.2f')} %, top-5 {number(row['val_top5'], '.2f')} %, "
-            f"macro-F1 {number(row['val_macro_f1'], '.2f')} %, loss {number(row['val_loss'], '.3f')}")
+            f"F1 {number(row['val_macro_f1'], '.2f')} %, loss {number(row['val_loss'], '.3f')}")
 
 
 def speed(summary):

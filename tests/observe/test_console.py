@@ -26,15 +26,15 @@ def plain_environment(monkeypatch):
 def test_plain_output_has_no_control_codes_and_a_line_for_each_epoch(fabricated, tmp_path):
     stream = io.StringIO()
     fabricated.play([TextSink(stream)], fabricated.info(tmp_path, epochs=3))
-    lines = stream.getvalue().splitlines()
+    lines, head = stream.getvalue().splitlines(), text.table_header()[0]
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", stream.getvalue())
     assert max(map(len, lines)) <= 80
     assert lines[0] == "resnet18_maxpool, 11,179,077 parameters"
-    assert len([line for line in lines if line.startswith("estimate: ")]) == 1
+    assert [n for n, line in enumerate(lines) if line.startswith("estimate: ")] == [lines.index(head) - 1]
     table = [line.split() for line in lines if re.match(r" +\d/3 ", line)]
     assert [row[0] for row in table] == ["1/3", "2/3", "3/3"]
     assert table[0][1:] == ["0.1", "3.000", "10.00", "3.500", "9.00", "14.00", "8.50", "1234", "0.3%", "12.3s*"]
-    assert any(line.strip() == "best     epoch 3: top-1 27.00 %, top-5 42.00 %, macro-F1 25.50 %, loss 1.167"
+    assert any(line.strip() == "best     epoch 3: top-1 27.00 %, top-5 42.00 %, F1 25.50 %, loss 1.167"
                for line in lines)
 
 
@@ -80,11 +80,23 @@ def test_a_terminal_in_ci_or_without_codes_gets_plain_lines(name, value, monkeyp
     assert type(console_sink(Terminal())) is TextSink
 
 
+def test_an_epoch_of_few_steps_is_forecast_when_it_is_over(fabricated, tmp_path):
+    stream = io.StringIO()
+    sink = TextSink(stream)
+    sink.start(fabricated.info(tmp_path, epochs=3))
+    for step in (1, 2):
+        sink.progress(Progress("train", 1, 3, step, 2, step * 32, step * 0.1, 0.0))
+    sink.progress(Progress("val", 1, 3, 1, 1, 100, 0.1, 0.0))
+    assert "estimate" not in stream.getvalue()
+    sink.epoch(fabricated.row(1))
+    assert re.fullmatch(r"estimate: \S+ an epoch, \S+ to go", stream.getvalue().splitlines()[-1])
+
+
 def test_the_live_display_draws_above_its_bar_and_gives_the_terminal_back(fabricated, tmp_path, plain_environment):
     terminal, stdout, stderr = Terminal(), sys.stdout, sys.stderr
     fabricated.play([LiveSink(terminal)], fabricated.info(tmp_path, epochs=2), finish=False)
     shown = terminal.getvalue()
-    assert "epoch 1/2 train" in shown and "macro-F1" not in shown and "2/2" in shown
+    assert "epoch 1/2 train" in shown and "estimate" not in shown and "2/2" in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is visible again
     assert (sys.stdout, sys.stderr) == (stdout, stderr)
 
