@@ -7,52 +7,19 @@ import pytest
 
 from fasttrain import keyed
 from fasttrain.config import Augment
-from fasttrain.data import loaders
-from fasttrain.data.augment import augment_sample, draw_keys, draws
-from fasttrain.data.batch import LoaderSpec
-from fasttrain.registry import LOADERS
+from tests.contract.common import assert_batches, assert_images, collect, copy, reference
 from tests.helpers import make_split
 
 AUGMENT = Augment(crop_padding=2, flip="alternating", cutout=3)
+AUGMENTS = [AUGMENT, Augment(), Augment(crop_padding=20, flip="random"), Augment(cutout=40),
+            Augment(rrc_scale=0.3, flip="random", cutout=3)]
 
 
-@pytest.fixture(params=LOADERS.names())
-def make(request):
-    """Builds the loader under test and closes it afterwards."""
-    made = []
-
-    def build(split, batch_size, train=True, **options):
-        made.append(loaders.build(request.param, LoaderSpec(split, batch_size, train, **options)))
-        return made[-1]
-
-    yield build
-    for loader in made:
-        loader.close()
-
-
-def collect(loader):
-    """Copies of an iteration's batches as numpy: (images, labels, indices, valid)."""
-    return [(b.images.cpu().numpy().copy(), b.labels.cpu().numpy().copy(), b.indices.cpu().numpy().copy(), b.valid)
-            for b in loader]
-
-
-def reference(split, indices, seed, epoch, augment):
-    drawn = zip(*draws(augment, draw_keys(augment, seed, epoch), indices, split.image_size), strict=True)
-    return np.stack([augment_sample(split.pixels[split.rows[i]], one, augment)
-                     for i, one in zip(indices, drawn, strict=True)])
-
-
-def assert_equal(first, second):
-    assert len(first) == len(second)
-    for a, b in zip(first, second, strict=True):
-        for x, y in zip(a, b, strict=True):
-            np.testing.assert_array_equal(x, y)
-
-
+@pytest.mark.parametrize("augment", AUGMENTS, ids=str)
 @pytest.mark.parametrize("drop_last", [True, False])
-def test_training_delivers_the_keyed_order_and_augmentation(make, drop_last):
+def test_training_delivers_the_keyed_order_and_augmentation(make, augment, drop_last):
     split = make_split(23)
-    loader = make(split, 5, seed=9, augment=AUGMENT, drop_last=drop_last)
+    loader = make(split, 5, seed=9, augment=augment, drop_last=drop_last)
     assert len(loader) == (4 if drop_last else 5)
     for epoch in (0, 3):
         loader.set_epoch(epoch)
@@ -61,9 +28,28 @@ def test_training_delivers_the_keyed_order_and_augmentation(make, drop_last):
         seen = np.concatenate([b[2] for b in batches])
         np.testing.assert_array_equal(seen, keyed.permutation(9, epoch, 23)[:len(seen)])
         for images, labels, indices, _ in batches:
-            assert images.dtype == np.uint8 and labels.dtype == indices.dtype == np.int64
+            assert labels.dtype == indices.dtype == np.int64
             np.testing.assert_array_equal(labels, split.labels[indices])
-            np.testing.assert_array_equal(images, reference(split, indices, 9, epoch, AUGMENT))
+            assert_images(images, reference(split, indices, 9, epoch, augment), make.tolerance)
+
+
+def test_batches_lie_on_the_device(make, device):
+    for train in (True, False):
+        for batch in make(make_split(7), 4, train, augment=AUGMENT):
+            assert {tensor.device.type for tensor in batch[:3]} == {device}
+            assert batch.images.is_contiguous()
+
+
+def test_epochs_and_seeds_differ(make):
+    split = make_split(23)
+    first = next(iter(make(split, 6, augment=AUGMENT)))
+    other_seed = next(iter(make(split, 6, augment=AUGMENT, seed=1)))
+    loader = make(split, 6, augment=AUGMENT)
+    loader.set_epoch(1)
+    other_epoch = next(iter(loader))
+    for other in (other_seed, other_epoch):
+        assert first.indices.tolist() != other.indices.tolist()
+        assert not (first.images == other.images).all()
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
@@ -82,46 +68,78 @@ def test_ranks_share_each_global_batch(make, world_size, drop_last):
             assert {len(p[2]) for p in parts} == {6 // world_size}
 
 
+def test_a_rank_without_samples_gets_empty_batches(make):
+    """A last batch of one image among three ranks."""
+    parts = [collect(make(make_split(7), 6, augment=AUGMENT, rank=r, world_size=3))[-1] for r in range(3)]
+    assert [p[3] for p in parts] == [len(p[2]) for p in parts] == [0, 0, 1]
+    assert {p[0].shape[1:] for p in parts} == {(16, 16, 3)}
+
+
 @pytest.mark.parametrize("count, world_size", list(itertools.product([1, 4, 6, 7, 23], [1, 2, 3])))
 def test_evaluation_shows_every_index_once_in_static_shapes(make, count, world_size):
     split = make_split(count)
     seen, shapes = [], set()
     for rank in range(world_size):
-        for images, labels, indices, valid in collect(make(split, 6, train=False, rank=rank, world_size=world_size)):
+        loader = make(split, 6, train=False, augment=AUGMENT, rank=rank, world_size=world_size)
+        for images, labels, indices, valid in collect(loader):
             shapes.add(images.shape)
             seen += indices[:valid].tolist()
-            np.testing.assert_array_equal(images, split.pixels[split.rows[indices]])
+            assert_images(images, split.pixels[split.rows[indices]], make.tolerance)
             np.testing.assert_array_equal(labels, split.labels[indices])
     assert sorted(seen) == list(range(count))
-    assert shapes == {(6 // world_size, 8, 8, 3)}
+    assert shapes == {(6 // world_size, 16, 16, 3)}
 
 
 @pytest.mark.parametrize("start", [0, 1, 3, 4])
-def test_starting_in_the_middle_continues_exactly(make, start):
-    loader = make(make_split(23), 6, augment=AUGMENT)
+@pytest.mark.parametrize("train", [True, False])
+def test_starting_in_the_middle_continues_exactly(make, train, start):
+    loader = make(make_split(23), 6, train, augment=AUGMENT)
     loader.set_epoch(2)
     whole = collect(loader)
     loader.set_epoch(2, start)
-    assert_equal(collect(loader), whole[start:])
+    assert_batches(collect(loader), whole[start:])
+    loader.set_epoch(2, len(loader))
+    assert collect(loader) == []
 
 
 def test_breaking_off_and_iterating_again(make):
     loader = make(make_split(23), 6, augment=AUGMENT)
     whole = collect(loader)
-    for _ in range(3):
-        next(iter(loader))
-    assert_equal(collect(loader), whole)
+    for taken in (0, 1, 3):
+        collect(itertools.islice(loader, taken))
+        assert_batches(collect(loader), whole)
+    loader.set_epoch(1)
+    abandoned = iter(loader)
+    next(abandoned)
+    loader.set_epoch(0)
+    assert_batches(collect(loader), whole)
 
 
-def test_a_batch_is_never_overwritten_under_its_user(make):
-    loader = make(make_split(23), 6, augment=AUGMENT)
-    kept = list(loader)
-    copies = collect(loader)
-    assert_equal([tuple(t.cpu().numpy() for t in batch[:3]) + (batch.valid,) for batch in kept], copies)
+@pytest.mark.parametrize("augment", [AUGMENT, Augment(rrc_scale=0.5)], ids=str)
+def test_a_batch_is_never_overwritten_under_its_user(make, augment):
+    """Whether it is held whole, or only through a view of some of its images."""
+    loader = make(make_split(64), 4, augment=augment)
+    whole = collect(loader)
+    kept, views = list(loader), [batch.images[1:3] for batch in loader]
+    for epoch in (1, 2, 3):
+        loader.set_epoch(epoch)
+        for batch in loader:
+            batch.images.add_(1)  # neither does what a user writes into a batch reach another one
+    assert_batches([copy(batch) for batch in kept], whole)
+    for view, (images, *_) in zip(views, whole, strict=True):
+        np.testing.assert_array_equal(view.cpu().numpy(), images[1:3])
 
 
-def test_one_image_and_close_twice(make):
-    loader = make(make_split(1, classes=1), 1, augment=AUGMENT)
-    assert len(collect(loader)) == 1
-    loader.close()
-    loader.close()
+def test_grayscale_has_three_equal_channels(make):
+    split = make_split(9)
+    gray = [i for i in range(9) if (split.pixels[split.rows[i]] == split.pixels[split.rows[i]][..., :1]).all()]
+    assert len(gray) == 3
+    (images, _, indices, _), = collect(make(split, 9, train=False))
+    for i in indices.tolist():
+        assert (images[i] == images[i][..., :1]).all() == (i in gray)
+
+
+def test_one_image(make):
+    for train in (True, False):
+        (images, labels, indices, valid), = collect(make(make_split(1, classes=1), 1, train, augment=AUGMENT))
+        assert (len(images), labels.tolist(), indices.tolist(), valid) == (1, [0], [0], 1)
