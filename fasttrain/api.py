@@ -48,7 +48,8 @@ def train_to_the_end(trainer, events, started):
     """Fits and tells how it ended, whichever way that is."""
     status = "failed"
     try:
-        trainer.fit()
+        with runtimes.memory_errors(trainer.config.batch_size):
+            trainer.fit()
         status = "done"
     except Interrupted:
         status = "interrupted"
@@ -66,7 +67,7 @@ def dry_run(config):
     runtime = runtimes.resolve(config)
     train, val = open_splits(config)
     config = fit_to_data(config, len(train))
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, runtimes.memory_errors(config.batch_size):
         checkpoints = Checkpoints(scratch)
         trainer = Trainer(config, runtime, train, val, checkpoints, EventLog([Sink()]))
         trainer.warm_up()

@@ -1,15 +1,21 @@
 """The train step and the eval step: uint8 in, updated weights and metric sums out, nothing read back to the host.
 
 Forward and loss are one function, compiled as one graph together with its backward; the fused optimizer runs beside it.
+On a GPU the whole of it is captured once as a CUDA graph and then replayed, one launch a step.
 """
 
+import contextlib
+import functools
 import time
 
 import torch
 import torch.nn.functional as F
 
 from fasttrain import keyed
+from fasttrain.runtime import out_of_memory
 from fasttrain.train import metrics
+from fasttrain.train.convolution import use_matrix_products
+from fasttrain.train.graph import Captured, Compiled, use_compile_cache
 from fasttrain.train.optim import build_optimizer
 
 
@@ -32,19 +38,24 @@ class Step:
     """Owns model, optimizer and device sums; `train` and `evaluate` take one Batch each.
 
     sums: float64 [4] of loss, top-1 hits, top-5 hits, images since `reset`. losses: float32 [steps of an epoch], the
-    loss of each train step. confusion: int64 [K, K] of the evaluation, rows = truth. lr: float32 scalar tensor.
+    loss of each train step; loss: the last one. confusion: int64 [K, K] of the evaluation, rows = truth. lr: float32
+    scalar tensor, valid: int64 scalar tensor.
     """
 
     def __init__(self, model, config, runtime, split, steps_per_epoch):
         self.config, self.runtime = config, runtime
         self.model = model.to(runtime.device, memory_format=runtime.memory_format)
+        if runtime.device.type == "cpu" and runtime.precision == "fp32" and runtime.channels_last:
+            use_matrix_products(self.model)
         self.optimizer, self.lr = build_optimizer(self.model, config.optimizer, runtime.device)
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
         self.normalize = Normalizer(split.mean, split.std, runtime)
-        self.sums = torch.zeros(4, dtype=torch.float64, device=runtime.device)
-        self.losses = torch.zeros(steps_per_epoch, device=runtime.device)
-        self.confusion = torch.zeros(split.num_classes, split.num_classes, dtype=torch.int64, device=runtime.device)
+        zeros = functools.partial(torch.zeros, device=runtime.device)
+        self.sums, self.losses, self.loss = zeros(4, dtype=torch.float64), zeros(steps_per_epoch), zeros(())
+        self.confusion = zeros(split.num_classes, split.num_classes, dtype=torch.int64)
+        self.valid = zeros((), dtype=torch.int64)
         self.forward_train, self.forward_eval = self.loss_and_sums, self.eval_sums
+        self.run_train, self.run_eval = self.update, self.count
         self.compile_seconds = 0.0
 
     def loss_and_sums(self, images, labels):
@@ -54,70 +65,138 @@ class Step:
         loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
         return loss, metrics.batch_sums(loss.detach(), logits.detach(), labels)
 
-    def eval_sums(self, images, labels, mask, confusion):
-        """The metric sums of an evaluation batch; adds to `confusion`. mask: bool [B], the samples that count."""
+    def eval_sums(self, images, labels, valid, confusion):
+        """The metric sums of an evaluation batch; adds to `confusion`. valid: int64 scalar, the samples that count."""
         with self.runtime.autocast():
             logits = self.model(self.normalize(images)).float()
+        mask = torch.arange(len(labels), device=labels.device) < valid
         metrics.add_confusion(confusion, logits, labels, mask)
         return metrics.batch_sums(F.cross_entropy(logits, labels, reduction="none"), logits, labels, mask)
+
+    def update(self, images, labels):
+        """Everything that one training batch changes on the device, at the rate in `lr`: what a CUDA graph holds."""
+        loss, sums = self.forward_train(images, labels)
+        self.backward(loss)
+        self.optimize()
+        self.record(loss, sums)
+
+    def backward(self, loss):
+        self.scaler.scale(loss).backward()
+
+    def optimize(self):
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def record(self, loss, sums):
+        self.sums += sums
+        self.loss.copy_(loss.detach())
+
+    def count(self, images, labels):
+        """Adds one evaluation batch, of which `valid` samples count, to the sums."""
+        self.sums += self.forward_eval(images, labels, self.valid, self.confusion)
 
     def reset(self):
         """Empties the sums before a pass over a split."""
         self.sums.zero_()
         self.confusion.zero_()
 
+    def prepare(self, lr, step):
+        """Sets what differs from step to step beside the batch: the rate, and the seed of what dropout draws."""
+        torch.manual_seed(keyed.key(self.config.seed, keyed.NOISE, step))
+        self.lr.fill_(lr)
+        if not self.model.training:
+            self.model.train()
+
     def train(self, batch, lr, step, index):
         """One optimizer step. step: global step, which keys dropout; index: its place in the epoch."""
-        torch.manual_seed(keyed.key(self.config.seed, keyed.NOISE, step))
-        self.model.train()
-        self.lr.fill_(lr)
-        loss, sums = self.forward_train(batch.images, batch.labels)
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.sums += sums
-        self.losses[index] = loss.detach()
+        self.prepare(lr, step)
+        self.run_train(batch.images, batch.labels)
+        self.losses[index] = self.loss
 
     @torch.no_grad()
     def evaluate(self, batch):
         """Adds one evaluation batch to the sums; what lies behind `batch.valid` is padding."""
-        self.model.eval()
-        mask = torch.arange(len(batch.labels), device=batch.labels.device) < batch.valid
-        self.sums += self.forward_eval(batch.images, batch.labels, mask, self.confusion)
+        if self.model.training:
+            self.model.eval()
+        self.valid.fill_(batch.valid)
+        self.run_eval(batch.images, batch.labels)
 
     def warm_up(self, train_batch, eval_batch, warn):
-        """Compiles (where the runtime says so) on real shapes without training: weights and statistics are unchanged.
+        """Compiles and captures, as the runtime says, on real shapes without training: the state stays as it is.
 
-        A compile that fails leaves the eager functions in place and says so in one line through `warn`.
+        Where that fails the next simpler form runs, and `warn` gets one line that says so.
         """
         if self.runtime.compile == "off":
             return
         started = time.monotonic()
-        mode = None if self.runtime.compile == "default" else self.runtime.compile
-        try:
-            self.forward_train = torch.compile(self.loss_and_sums, mode=mode, fullgraph=True)
-            self.forward_eval = torch.compile(self.eval_sums, mode=mode, fullgraph=True)
-            self.rehearse(train_batch, eval_batch)
-        except Exception as error:  # compilers fail in as many ways as there are toolchains
-            self.forward_train, self.forward_eval = self.loss_and_sums, self.eval_sums
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            warn(f"compile {self.runtime.compile} failed, training goes on eager: {reason}")
+        use_compile_cache()
+        with self.untouched():
+            compiled = self.attempt(self.compile, self.run_eager, train_batch, eval_batch, warn, "eager")
+            if compiled and self.runtime.cuda_graphs:
+                self.attempt(self.capture, self.launch_singly, train_batch, eval_batch, warn, "without a CUDA graph")
+        self.runtime.synchronize()
         self.compile_seconds = time.monotonic() - started
 
-    def rehearse(self, train_batch, eval_batch):
-        """Runs forward, backward and evaluation once and puts every buffer back."""
-        buffers = [b.clone() for b in self.model.buffers()]
-        self.model.train()
-        loss, _ = self.forward_train(train_batch.images, train_batch.labels)
-        loss.backward()
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            for buffer, kept in zip(self.model.buffers(), buffers, strict=True):
-                buffer.copy_(kept)
+    def attempt(self, prepare, undo, train_batch, eval_batch, warn, otherwise):
+        """Whether `prepare` worked; if not, `undo` is called. A simpler form is no remedy for lack of memory."""
+        try:
+            prepare(train_batch, eval_batch)
+        except Exception as error:  # compilers and drivers fail in as many ways as there are toolchains
+            if out_of_memory(error):
+                raise
+            undo()
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            warn(f"compile {self.runtime.compile} failed, training goes on {otherwise}: {reason}")
+            return False
+        return True
+
+    def compile(self, train_batch, eval_batch):
+        self.forward_train = Compiled(self.loss_and_sums, self.runtime.inductor_mode)
+        self.forward_eval = Compiled(self.eval_sums, self.runtime.inductor_mode)
+        self.train(train_batch, 0.0, 0, 0)
         self.evaluate(eval_batch)
-        self.reset()
-        self.runtime.synchronize()
+
+    def run_eager(self):
+        self.forward_train, self.forward_eval = self.loss_and_sums, self.eval_sums
+
+    def capture(self, train_batch, eval_batch):
+        pool = torch.cuda.graph_pool_handle()
+        self.prepare(0.0, 0)
+        self.run_train = Captured(self.update, train_batch[:2], pool)
+        self.evaluate(eval_batch)
+        with torch.no_grad():
+            self.run_eval = Captured(self.count, eval_batch[:2], pool)
+
+    def launch_singly(self):
+        self.run_train, self.run_eval = self.update, self.count
+
+    def changing(self):
+        """Every tensor that a step changes in place."""
+        yield from self.model.parameters()
+        yield from self.model.buffers()
+        for state in self.optimizer.state.values():
+            yield from filter(torch.is_tensor, state.values())
+        yield from (self.sums, self.losses, self.loss, self.confusion)
+
+    @contextlib.contextmanager
+    def untouched(self):
+        """Steps taken inside leave no trace: not in weights, statistics, optimizer, sums or random generators."""
+        before = [(tensor, tensor.detach().clone()) for tensor in self.changing()]
+        scaler, devices = self.scaler.state_dict(), [self.runtime.device] if self.runtime.device.type == "cuda" else []
+        try:
+            with torch.random.fork_rng(devices):
+                yield
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.load_state_dict(scaler)
+            known = {id(tensor) for tensor, _ in before}
+            with torch.no_grad():
+                for tensor, kept in before:
+                    tensor.copy_(kept)
+                for tensor in self.changing():
+                    if id(tensor) not in known:  # made by the first optimizer step: it starts from zero
+                        tensor.zero_()
 
     def state_dict(self):
         """What a checkpoint holds of the step: tensors and plain values only."""
@@ -125,6 +204,8 @@ class Step:
                 "scaler": self.scaler.state_dict(), "sums": self.sums, "losses": self.losses}
 
     def load_state_dict(self, state):
+        """Takes over a saved state. A captured step is given up: it would go on with the old optimizer state."""
+        self.launch_singly()
         self.model.load_state_dict(state["model"])
         lr = self.lr
         self.optimizer.load_state_dict(state["optimizer"])

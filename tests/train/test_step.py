@@ -1,0 +1,276 @@
+"""The step's three forms - eager, compiled, captured - do the same, and none of them waits for the device.
+
+Compiling uses torch's backend "eager", which traces and guards like any other and then runs the same operators, so
+results are equal to the bit. CUDA graphs are played by a stand-in here; `test_step_gpu.py` has the real ones.
+"""
+
+import contextlib
+import dataclasses
+import functools
+
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.utils import counters
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fasttrain import RunConfig
+from fasttrain.data.batch import Batch
+from fasttrain.errors import ConfigError
+from fasttrain.observe.environment import cpp_compiler
+from fasttrain.runtime import Runtime, memory_errors, resolve
+from fasttrain.train.step import Step
+from tests.helpers import make_split
+
+SIZE = 8
+SPLIT = make_split(SIZE, 32)
+
+
+def small_network():
+    """Has whatever a ResNet has: convolutions of both kinds, BatchNorm, and a head that drops out."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 7, 8, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(),
+                         nn.Conv2d(4, 4, 3, 1, 1, bias=False), nn.Conv2d(4, 4, 3, 2, 1, bias=False),
+                         nn.Conv2d(4, 4, 3, 1, 1, bias=False), nn.Conv2d(4, 4, 1, bias=False), nn.Flatten(),
+                         nn.Dropout(), nn.Linear(4 * 4, 3))
+
+
+def make_step(graphs=False, network=small_network, **changes):
+    config = RunConfig(**{"batch_size": SIZE, "lr": 0.05, "image_size": 32, "device": "cpu", "precision": "fp32",
+                          "compile": "off", **changes})
+    runtime = dataclasses.replace(resolve(config), compile=config.compile)
+    if graphs:
+        runtime = GraphRuntime(**{field.name: getattr(runtime, field.name) for field in dataclasses.fields(runtime)})
+    return Step(network(), config, runtime, SPLIT, 4)
+
+
+class GraphRuntime(Runtime):
+    """A CPU that claims to have CUDA graphs."""
+
+    cuda_graphs = True
+
+
+def make_batch(count=SIZE, valid=None):
+    images = torch.from_numpy(SPLIT.pixels[SPLIT.rows[:count]])
+    return Batch(images, torch.from_numpy(SPLIT.labels[:count]), torch.arange(count), valid or count)
+
+
+def no_warning(text):
+    raise AssertionError(text)
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """torch.compile with the backend "eager"."""
+    torch._dynamo.reset()
+    counters.clear()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """CUDA graphs that replay the function that they hold; the list of them."""
+    made = []
+
+    class Graph:
+        def __init__(self):
+            self.replays = 0
+            made.append(self)
+
+        def replay(self):
+            self.replays += 1
+            self.holder.function(*self.holder.inputs)
+
+    class Stream:
+        def wait_stream(self, other):
+            pass
+
+    for name, fake in {"CUDAGraph": Graph, "Stream": Stream, "current_stream": Stream, "graph_pool_handle": object,
+                       "stream": contextlib.nullcontext, "graph": lambda graph, **_: contextlib.nullcontext()}.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    return made
+
+
+def hold(step):
+    """Tells each stand-in which function it holds."""
+    for captured in (step.run_train, step.run_eval):
+        captured.graph.holder = captured
+
+
+def train(step, batches, steps=4):
+    for index in range(steps):
+        step.train(batches[index % len(batches)], 0.05, index, index)
+    for batch in batches:
+        step.evaluate(batch)
+    return step
+
+
+def assert_same(one, other):
+    for a, b in zip(one.changing(), other.changing(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_warming_up_leaves_no_trace_and_changes_no_result(traced):
+    plain, compiled = make_step(), make_step(compile="default")
+    before = [tensor.clone() for tensor in compiled.changing()]
+    state = torch.random.get_rng_state()
+    compiled.warm_up(make_batch(), make_batch(), no_warning)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    after = list(compiled.changing())
+    made = len(after) - len(before)  # momentum buffers, which a first step would make
+    assert made > 0 and sum(not tensor.any() for tensor in after) >= made
+    parameters = len(list(compiled.model.parameters())) + len(list(compiled.model.buffers()))
+    for a, b in zip(before[:parameters], after[:parameters], strict=True):
+        assert torch.equal(a, b)
+    assert compiled.compile_seconds > 0
+    assert_same(train(plain, [make_batch()]), train(compiled, [make_batch()]))
+
+
+def test_warming_up_a_step_with_a_past_keeps_it():
+    step = train(make_step(), [make_batch()])
+    before = [tensor.clone() for tensor in step.changing()]
+    with step.untouched():
+        train(step, [make_batch()], steps=2)
+    for kept, tensor in zip(before, step.changing(), strict=True):
+        assert torch.equal(kept, tensor)
+
+
+def test_nothing_compiles_after_the_warm_up_over_two_epochs_with_short_batches(traced):
+    step = make_step(compile="default")
+    step.warm_up(make_batch(), make_batch(), no_warning)
+    compiled = counters["stats"]["unique_graphs"]
+    assert compiled == 2  # a training and an evaluation graph
+    for _ in range(2):
+        train(step, [make_batch(), make_batch(SIZE - 3)])
+        step.evaluate(make_batch(valid=2))
+    assert counters["stats"]["unique_graphs"] == compiled
+    assert not counters["graph_break"]
+
+
+def test_more_steps_in_one_process_than_torch_compiles_one_function(traced):
+    for seed in range(torch._dynamo.config.recompile_limit // 2 + 1):
+        make_step(compile="default", seed=seed).warm_up(make_batch(), make_batch(), no_warning)
+
+
+def test_a_captured_step_copies_its_batch_and_replays(traced, graphs):
+    plain, captured = make_step(), make_step(graphs=True, compile="reduce-overhead")
+    captured.warm_up(make_batch(), make_batch(), no_warning)
+    hold(captured)
+    batches = [make_batch(), make_batch(SIZE - 3)]
+    assert_same(train(plain, batches), train(captured, batches))
+    assert [graph.replays for graph in graphs] == [2, 1]  # the short batches ran as they are
+
+
+def test_a_loaded_state_ends_the_capture_that_would_not_see_it(traced, graphs):
+    saved = train(make_step(), [make_batch()]).state_dict()
+    captured = make_step(graphs=True, compile="reduce-overhead")
+    captured.warm_up(make_batch(), make_batch(), no_warning)
+    captured.load_state_dict(saved)
+    train(captured, [make_batch()], steps=1)
+    assert [graph.replays for graph in graphs] == [0, 0]
+
+
+def test_a_capture_that_fails_leaves_the_compiled_step(traced, graphs, monkeypatch):
+    def refuse():
+        raise RuntimeError("capture refused\nmore")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", refuse)
+    warnings, plain, step = [], make_step(), make_step(graphs=True, compile="max-autotune-no-cudagraphs")
+    monkeypatch.setattr(type(step.runtime), "inductor_mode", "default")
+    step.warm_up(make_batch(), make_batch(), warnings.append)
+    assert len(warnings) == 1 and "without a CUDA graph: capture refused" in warnings[0] and "\n" not in warnings[0]
+    assert_same(train(plain, [make_batch()]), train(step, [make_batch()]))
+    assert counters["stats"]["unique_graphs"] == 2
+
+
+def test_a_compile_that_fails_leaves_the_eager_step(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise ImportError("no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    warnings, plain, step = [], make_step(), make_step(compile="default")
+    step.warm_up(make_batch(), make_batch(), warnings.append)
+    assert warnings == ["compile default failed, training goes on eager: no C++ compiler"]
+    assert_same(train(plain, [make_batch()]), train(step, [make_batch()]))
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_lack_of_memory_is_one_line_that_names_the_batch(monkeypatch, error):
+    def refuse(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    step = make_step(compile="default")
+    with pytest.raises(ConfigError, match=r"batch size 8: .* smaller --batch-size"), memory_errors(SIZE):
+        step.warm_up(make_batch(), make_batch(), no_warning)
+    with pytest.raises(ConfigError, match="batch size 8"), memory_errors(SIZE):
+        torch.empty(10**15)
+    with pytest.raises(ZeroDivisionError), memory_errors(SIZE):
+        raise ZeroDivisionError
+
+
+class Reads(TorchDispatchMode):
+    """Counts the operators that bring a device's numbers, or how many there are, to the host."""
+
+    names = ("_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal", "masked_select", "unique", "_unique2")
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        if name in self.names or (name == "index" and any(i is not None and i.dtype == torch.bool for i in args[1])):
+            self.seen.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_no_operator_of_the_loop_reads_back(scaled):
+    step = make_step()
+    step.scaler = torch.amp.GradScaler("cpu", enabled=scaled)
+    with Reads() as reads:
+        train(step, [make_batch(), make_batch(valid=3)])
+    assert reads.seen == []
+    with Reads() as reads:
+        step.loss.item()
+    assert reads.seen == ["_local_scalar_dense"]
+
+
+def test_a_scaled_loss_trains_like_a_plain_one(traced):
+    plain, scaled = make_step(), make_step(compile="default")
+    scaled.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    scaled.warm_up(make_batch(), make_batch(), no_warning)
+    train(plain, [make_batch()], 2), train(scaled, [make_batch()], 2)
+    torch.testing.assert_close(scaled.losses, plain.losses, rtol=1e-4, atol=0)
+    assert scaled.scaler.get_scale() == 2.0**10
+
+
+def test_dropout_is_keyed_by_the_step():
+    losses = []
+    for seen, step_number in ((3, 5), (0, 5), (0, 6)):
+        step = make_step()
+        torch.rand(seen)
+        step.train(make_batch(), 0.0, step_number, 0)
+        losses.append(step.loss.item())
+    assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.skipif(cpp_compiler()["state"] != "ok", reason="torch.compile needs a C++ compiler on a CPU")
+def test_real_kernels_train_alike_and_are_found_again(cache, monkeypatch):
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    def network():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
+
+    for attempt in ("miss", "hit"):
+        torch._dynamo.reset()
+        counters.clear()
+        compiled = make_step(network=network, compile="reduce-overhead")  # on a CPU the same kernels, and no graph
+        compiled.warm_up(make_batch(), make_batch(), no_warning)
+        assert counters["aot_autograd"][f"autograd_cache_{attempt}"] == 2
+    assert any((cache / "compile").rglob("*.so"))
+    plain = train(make_step(network=network), [make_batch()])
+    torch.testing.assert_close(train(compiled, [make_batch()]).losses, plain.losses, rtol=1e-4, atol=1e-4)

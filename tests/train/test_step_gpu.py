@@ -1,0 +1,96 @@
+"""The captured step on a real GPU: what its stand-in in `test_step.py` cannot show."""
+
+import pytest
+import torch
+
+from fasttrain import RunConfig
+from fasttrain.data.batch import Batch
+from fasttrain.models import build_model
+from fasttrain.runtime import resolve
+from fasttrain.train.graph import Captured
+from fasttrain.train.step import Step
+from tests.helpers import make_split
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
+SPLIT = make_split(64, 64, 10)
+
+
+def make_step(compile_mode, head="origin", precision="fp32"):
+    torch._dynamo.reset()
+    config = RunConfig(batch_size=64, lr=0.01, device="cuda", precision=precision, compile=compile_mode, head=head)
+    return Step(build_model("resnet18", head, 10, seed=0), config, resolve(config), SPLIT, 8)
+
+
+def make_batch(count=64):
+    images, labels = torch.from_numpy(SPLIT.pixels[SPLIT.rows[:count]]), torch.from_numpy(SPLIT.labels[:count])
+    return Batch(images.cuda(), labels.cuda(), torch.arange(count, device="cuda"), count)
+
+
+def no_warning(text):
+    raise AssertionError(text)
+
+
+def train(step, batches, steps=8):
+    for index in range(steps):
+        step.train(batches[index % len(batches)], 0.01, index, index)
+    for batch in batches:
+        step.evaluate(batch)
+    return step
+
+
+@pytest.mark.parametrize("precision, tolerance", [("fp32", 0.01), ("bf16", 0.05), ("fp16", 0.05)])
+def test_captured_equals_eager(precision, tolerance):
+    eager, captured = make_step("off", precision=precision), make_step("reduce-overhead", precision=precision)
+    captured.warm_up(make_batch(), make_batch(), no_warning)
+    assert isinstance(captured.run_train, Captured) and isinstance(captured.run_eval, Captured)
+    batches = [make_batch(), make_batch(40)]
+    train(eager, batches, 4), train(captured, batches, 4)
+    torch.testing.assert_close(captured.losses, eager.losses, rtol=tolerance, atol=tolerance)
+    assert captured.sums[3] == eager.sums[3] == 3 * (64 + 40)
+    assert captured.confusion.sum() == 64 + 40
+
+
+def test_warming_up_leaves_no_trace():
+    step = make_step("reduce-overhead", "dropout")
+    before = [tensor.clone() for tensor in step.changing()]
+    state = torch.cuda.get_rng_state()
+    step.warm_up(make_batch(), make_batch(), no_warning)
+    for kept, tensor in zip(before[:-4], step.changing(), strict=False):  # the momentum buffers come after the weights
+        assert torch.equal(kept, tensor)
+    assert torch.equal(torch.cuda.get_rng_state(), state)
+
+
+def test_a_replay_draws_its_dropout_from_the_seed_of_its_step():
+    step = make_step("reduce-overhead", "dropout")
+    step.warm_up(make_batch(), make_batch(), no_warning)
+    losses = []
+    for number in (5, 5, 6):
+        with step.untouched():
+            step.train(make_batch(), 0.0, number, 0)
+            losses.append(step.loss.item())
+    assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.parametrize("mode", ["off", "default", "reduce-overhead"])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_the_loop_never_waits_for_the_device(mode, precision):
+    step = make_step(mode, "dropout", precision)
+    step.warm_up(make_batch(), make_batch(), no_warning)
+    batches = [make_batch()]
+    train(step, batches)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        train(step, batches)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_the_maximum_over_space_is_deterministic():
+    torch.use_deterministic_algorithms(True)
+    try:
+        step = make_step("off", "maxpool")
+        x = torch.randn(8, 512, 2, 2, device="cuda").relu().requires_grad_()
+        first, second = (torch.autograd.grad(step.model.maxpool2(x).sum(), x)[0] for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(first, second)
