@@ -12,7 +12,8 @@ try:
 except Exception:  # a broken install raises more than ImportError
     simplejpeg = None
 
-# A file of a few bytes may claim gigapixels: refuse to unpack it instead of warning about it.
+# Damage is an error or it is none; and a file of a few bytes that claims gigapixels is refused, not warned about.
+warnings.filterwarnings("ignore", module=r"PIL\..*")
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 MAX_RESIZED_PIXELS = 1 << 26
 

@@ -18,7 +18,7 @@ from fasttrain.data.cache import atomic_folder, cache_dir, locked, make_folder
 from fasttrain.data.manifest import check_files, read_manifest, write_manifest
 from fasttrain.data.pack_build import SCHEMA, build_pack
 from fasttrain.data.split import Split, choose_rows, class_count, view_fingerprint
-from fasttrain.errors import DataError
+from fasttrain.errors import ConfigError, DataError
 
 EMPTY = {
     "train": "add images below train/<class>/",
@@ -83,20 +83,25 @@ def open_pack(source, image_size=64, cache=None, progress=True, on_message=None,
     cannot be written or have no space.
     """
     on_message = on_message or _print
-    folder = Path(cache or cache_dir()) / "packs" / f"{source.fingerprint()}-{image_size}"
-    pack = None if rebuild else _existing(folder)
+    folder = _folder(source, image_size, cache)
+    pack = None if rebuild else _find_in(folder)
     if pack:
         return pack
     make_folder(folder.parent)
     lock = folder.with_name(f"{folder.name}.lock")
     with locked(lock, lambda: on_message(f"another process is packing {source.location}: waiting for it")):
-        pack = None if rebuild else _existing(folder)
+        pack = None if rebuild else _find_in(folder)
         if not pack:
             on_message(f"packing {source.location} once; later runs reuse {folder}")
             with atomic_folder(folder) as temporary:
                 build_pack(source, image_size, temporary, progress)
-            pack = _existing(folder)
+            pack = _find_in(folder)
     return pack
+
+
+def find_pack(source, image_size=64, cache=None):
+    """The Pack that `open_pack` would reuse, or None; builds nothing."""
+    return _find_in(_folder(source, image_size, cache))
 
 
 def verify(pack):
@@ -104,7 +109,14 @@ def verify(pack):
     check_files(pack.folder, pack.manifest["files"], _remedy(pack.folder), thorough=True)
 
 
-def _existing(folder):
+def _folder(source, image_size, cache):
+    """Where the pack of a source lies, or would."""
+    if not 8 <= image_size <= 1024:
+        raise ConfigError(f"--image-size {image_size}: choose 8 to 1024")
+    return Path(cache or cache_dir()) / "packs" / f"{source.fingerprint()}-{image_size}"
+
+
+def _find_in(folder):
     """The Pack in `folder`, its files checked by size and time stamp; None if there is none of this schema."""
     if not folder.is_dir():
         return None

@@ -2,6 +2,8 @@
 
 from fasttrain.errors import DataError
 
+BOMB_RATIO, BOMB_SLACK = 20, 64 << 20
+
 
 def check_name(name, location):
     """Raises DataError for a member whose name would lead out of the folder that it is unpacked in."""
@@ -16,8 +18,8 @@ def check_kind(regular, name, location):
 
 
 def check_size(unpacked, packed, location):
-    """Raises DataError for a bomb: image archives hardly shrink, one that grows 20-fold was made to hurt."""
-    if unpacked > 20 * packed + (64 << 20):
+    """Raises DataError for a bomb: images hardly shrink, so that an archive which grows 20-fold was made to hurt."""
+    if unpacked > BOMB_RATIO * packed + BOMB_SLACK:
         raise DataError(f"{location}: unpacks to over {unpacked / 1e9:.1f} GB from {packed / 1e6:.1f} MB: refused")
 
 

@@ -81,11 +81,11 @@ class Dice:
 
 
 def look_of(seed, label):
-    """The Look of a class; the first VARIETY classes of a seed differ in shape, texture or hue, later ones in shade."""
+    """The Look of a class: hues take turns; the first VARIETY classes differ in shape, texture or hue, later in shade."""
     lap, place = divmod(label, VARIETY)
-    place, shape = divmod(int(keyed.permutation(seed, STREAM, VARIETY)[place]), len(SHAPES))
-    hue, texture = divmod(place, len(TEXTURES))
-    texture = list(TEXTURES)[texture]
+    pairs = len(SHAPES) * len(TEXTURES)
+    pair = int(keyed.permutation(seed, STREAM, pairs)[(place + place // pairs) % pairs])
+    shape, texture, hue = pair % len(SHAPES), list(TEXTURES)[pair // len(SHAPES)], place % len(HUES)
     name = f"{HUES[hue]} {texture} {SHAPES[shape]}" + (f" {lap + 1}" if lap else "")
     return Look(shape, texture, (hue + lap * 0.618) / len(HUES), name)
 
@@ -98,11 +98,11 @@ def draw(seed, label, look, images, size):
     dice = Dice(seed, label, images)
     picture = _background(dice, size)
     _clutter(picture, dice, size, dice.chance(0.9), scale=(0.15, 0.4))
-    frame = _frame(dice, size, scale=(0.42, 0.8), spread=0.32, turn=0.12)
+    frame = _frame(dice, size, scale=(0.45, 0.85), spread=0.3, turn=0.12)
     mask = _mask(frame, look.shape)
     rate, sharpness = dice(1.6, 2.6), dice(0.5, 1.5)
     texture = np.clip(TEXTURES[look.texture](frame, rate) * sharpness + np.float32(0.5), 0, 1)
-    color = _color(look.hue + dice(-0.06, 0.06), dice(0.55, 1), dice(0.45, 1))
+    color = _color(look.hue + dice(-0.05, 0.05), dice(0.6, 1), dice(0.5, 1))
     accent = _color(dice(0, 1), dice(0, 0.5), dice(0.05, 1))
     rim = np.clip((np.float32(0.97) - frame.radius / OUTLINES[look.shape].take(frame.step)) * 12, np.float32(-0.5), 0)
     shade = 1 + rim + np.float32(0.16) * (frame.u - frame.v)
@@ -116,7 +116,7 @@ def _background(dice, size):
     blotches = _smooth(dice(0, 1, 5, 5), size)
     u, _, _ = _axes(dice, size, scale=(0.2, 0.9), spread=1, turn=0.5)
     t = np.clip(blotches + dice.chance(0.5) * dice(0.1, 0.4) * sine(u), 0, 1)
-    first, second = (_color(dice(0, 1), dice(0.05, 0.75), dice(0.15, 1)) for _ in range(2))
+    first, second = (_color(dice(0, 1), dice(0.05, 0.6), dice(0.15, 1)) for _ in range(2))
     return list(_blend(first, second, t))
 
 
@@ -192,10 +192,10 @@ def _develop(picture, dice, size):
     light = 1 + dice(-0.3, 0.3) * grid[None, None, :] + dice(-0.3, 0.3) * grid[None, :, None]
     contrast, brightness = dice(0.6, 1.1), dice(-0.12, 0.12)
     light *= 255 * contrast
-    offset, strength = 255 * (np.float32(0.5) - np.float32(0.5) * contrast + brightness), dice(2, 30)
+    offset, strength = 255 * (np.float32(0.5) - np.float32(0.5) * contrast + brightness), dice(2, 24)
     pixel = np.arange(size * size).reshape(size, size)
     pixels = np.empty((*light.shape, 3), np.uint8)
-    for channel, plane in enumerate(picture):
-        noise = NOISE.take(pixel + dice(0, len(NOISE)).astype(np.intp), mode="wrap")
-        pixels[..., channel] = np.clip(plane * light + strength * noise + offset, 0, 255)
+    noise = strength * NOISE.take(pixel + dice(0, len(NOISE)).astype(np.intp), mode="wrap")
+    for channel, (plane, grain) in enumerate(zip(picture, (noise, noise[:, ::-1], noise[..., ::-1]), strict=True)):
+        pixels[..., channel] = np.clip(plane * light + grain + offset, 0, 255)
     return pixels

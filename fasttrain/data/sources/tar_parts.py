@@ -13,7 +13,7 @@ from fasttrain.data.threads import map_in_order
 from fasttrain.errors import DataError
 
 CHUNK = 1 << 20
-BROKEN = (lzma.LZMAError, tarfile.TarError, EOFError, OSError)
+BROKEN = (lzma.LZMAError, tarfile.TarError, EOFError)
 
 
 class TarSource(Source):
@@ -50,10 +50,12 @@ def _unpack(part):
     """{name: its bytes as a memoryview} of the files in one part."""
     try:
         raw = _decompress(part)
-        with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+        with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as archive:
             return dict(_members_of(archive, memoryview(raw), part))
     except BROKEN as error:
         raise DataError(f"{part}: cut or damaged ({error}): get it again") from error
+    except OSError as error:
+        raise DataError(f"{part}: cannot read ({error.strerror})") from error
 
 
 def _decompress(part):

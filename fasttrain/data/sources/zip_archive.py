@@ -11,7 +11,7 @@ from fasttrain.data.sources.base import Source, fingerprint_of
 from fasttrain.data.sources.layout import is_wanted, read_layout
 from fasttrain.errors import DataError
 
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
 class ZipSource(Source):
@@ -36,6 +36,8 @@ class ZipSource(Source):
             return self._archive.read(self._members[name])
         except BROKEN as error:
             raise DataError(f"{self.location}: {name}: damaged ({error}): get the archive again") from error
+        except OSError as error:
+            raise DataError(f"{self.location}: cannot read ({error.strerror})") from error
 
     @cached_property
     def _archive(self):
@@ -43,6 +45,8 @@ class ZipSource(Source):
             return zipfile.ZipFile(self.location)
         except BROKEN as error:
             raise DataError(f"{self.location}: cut or not a zip file ({error}): get it again") from error
+        except OSError as error:
+            raise DataError(f"{self.location}: cannot read ({error.strerror})") from error
 
     @cached_property
     def _members(self):
