@@ -24,7 +24,7 @@ setup(
         "numpy>=1.26",
         "numba>=0.60",
         "simplejpeg>=1.7",
-        "pillow>=10",
+        "pillow>=10.1",
         "pyyaml>=6",
         "rich>=13",
         "tensorboard>=2.16",

@@ -43,7 +43,8 @@ def test_the_seed_recipe_is_the_original_study():
 
 @pytest.mark.parametrize("values, says", [
     ({"lr": "nan"}, "lr: 'nan'"), ({"lr": "inf"}, "lr"), ({"lr": 0}, "above 0"), ({"epochs": -1}, "epochs: -1"),
-    ({"epochs": 1.5}, "whole"), ({"epochs": True}, "whole"), ({"classes": 0}, "classes: 0"), ({"batch_size": 0}, "batch_size"),
+    ({"epochs": 1.5}, "whole"), ({"epochs": True}, "whole"), ({"classes": 0}, "classes: 0"),
+    ({"batch_size": 0}, "batch_size"),
     ({"arch": "resnet19"}, "did you mean 'resnet18'"), ({"head": "maxpol"}, "did you mean 'maxpool'"),
     ({"recipe": "fats"}, "did you mean 'fast'"), ({"augment": {"flipp": "x"}}, "did you mean 'augment.flip'"),
     ({"augment": 3}, "augment.crop_padding"), ({"optimizer": {"nesterov": True, "momentum": 0}}, "momentum"),

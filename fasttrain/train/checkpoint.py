@@ -56,7 +56,7 @@ class Checkpoints:
             raise DataError(f"{self.manifest_path}: damaged; delete the run folder or start another one") from None
 
     def save(self, name, state, **facts):
-        """Saves `state` (tensors and plain values) as `name`.pt; `facts` go into the manifest, readable without torch."""
+        """Saves `state` (tensors and plain values) as `name`.pt; `facts` go into the manifest."""
         self.folder.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         torch.save({"format": FORMAT, **state}, buffer)
