@@ -81,7 +81,7 @@ class Dice:
 
 
 def look_of(seed, label):
-    """The Look of a class: hues take turns; the first VARIETY classes differ in shape, texture or hue, later in shade."""
+    """The Look of a class: hues take turns, the first VARIETY classes all differ, later ones in shade."""
     lap, place = divmod(label, VARIETY)
     pairs = len(SHAPES) * len(TEXTURES)
     pair = int(keyed.permutation(seed, STREAM, pairs)[(place + place // pairs) % pairs])
