@@ -1,5 +1,6 @@
 """The commands as functions: what `fasttrain run` does is `run(RunConfig(...))` in a notebook."""
 
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -90,6 +91,35 @@ def dry_run(config):
         f"checkpoint saved and loaded: {size / 1e6:.1f} MB",
         f"a run would take {config.epochs} epochs of {len(trainer.train_loader)} steps; nothing was kept",
     ]
+
+
+def profile(config, steps=30):
+    """Measures where a training step of `config` spends its time: (`Profile`, folder of what was written).
+
+    The folder is `config.out`, default `profiles/<variant>`; it gets profile.json, details.json, trace.json.gz and two
+    pictures. Raises ConfigError where it cannot be written or the batch does not fit into memory.
+    """
+    from fasttrain.observe.profile import profile as measure
+    from fasttrain.report.profile import draw_phases, draw_roofline
+
+    folder = Path(config.out or Path("profiles") / config.variant)
+    runtime = runtimes.resolve(config)
+    train, val = open_splits(config)
+    config = fit_to_data(config, len(train))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with runtimes.memory_errors(config.batch_size):
+            trainer = Trainer(config, runtime, train, val, None, EventLog([Sink()]))
+            trainer.warm_up()
+            found = measure(trainer.step, trainer.train_loader, trainer.loader_name, steps, folder / "trace.json.gz")
+            trainer.close()
+        for name, values in (("profile", found.result), ("details", {**found.details, "environment": versions()})):
+            (folder / f"{name}.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        draw_phases(found, folder / "phases.png")
+        draw_roofline(found, folder / "roofline.png")
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot write: {error.strerror or error}; choose another --out") from None
+    return found, folder
 
 
 def open_splits(config):

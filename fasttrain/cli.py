@@ -37,7 +37,7 @@ def build_parser():
                                                   "allows, and shows where the time goes.")
     parser.add_argument("--version", action="version", version=f"fasttrain {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for add in (add_run, add_summary, add_data, add_env):
+    for add in (add_run, add_profile, add_summary, add_data, add_env):
         add(commands)
     return parser
 
@@ -104,6 +104,23 @@ def run(arguments):
         print("\n".join(api.dry_run(config)))
     else:
         api.run(config)
+
+
+def add_profile(commands):
+    command = add_command(commands, "profile", profile, "tell where a training step's time goes and what bounds it")
+    add_config_flags(command)
+    command.add_argument("--steps", default=30, metavar="N", help="timed steps in each pass; default 30")
+
+
+def profile(arguments):
+    steps = integer(1)("--steps", arguments.steps)
+    config = read_config(arguments)
+    from fasttrain import api
+    from fasttrain.report.profile import render
+
+    found, folder = api.profile(config, steps)
+    print_rich(render(found))
+    print(f"written to {folder}: profile.json, details.json, phases.png, roofline.png, trace.json.gz")
 
 
 def add_summary(commands):
