@@ -111,8 +111,8 @@ def verify(pack):
 
 def _folder(source, image_size, cache):
     """Where the pack of a source lies, or would."""
-    if not 8 <= image_size <= 1024:
-        raise ConfigError(f"--image-size {image_size}: choose 8 to 1024")
+    if not 8 <= image_size <= 4096:
+        raise ConfigError(f"--image-size {image_size}: choose 8 to 4096")
     return Path(cache or cache_dir()) / "packs" / f"{source.fingerprint()}-{image_size}"
 
 

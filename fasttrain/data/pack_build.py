@@ -16,7 +16,7 @@ from fasttrain.data.threads import map_in_order
 from fasttrain.errors import DataError
 
 SCHEMA = 1
-CHUNK = 64  # images that a thread decodes at a time: at 64 px they are still in its cache when their sums are taken
+CHUNK = 64 * 64 * 64  # pixels that a thread decodes at a time: they are still in its cache when their sums are taken
 
 
 class Chunk(NamedTuple):
@@ -70,7 +70,7 @@ def _decode(items, image_size, location):
         except ValueError as error:
             raise DataError(f"{location}: {item.path}: not a readable image ({error}): replace or remove it") from error
     flat = pixels.reshape(len(items), -1)
-    # At most 64 * 255**2: both fit 32 bits.
+    # At most CHUNK / 8**2 images of 255**2: both sums fit 32 bits.
     sums = flat.sum(0, dtype=np.uint32), np.multiply(flat, flat, dtype=np.uint16).sum(0, dtype=np.uint32)
     return Chunk(pixels, encoded, plain, np.stack(sums).reshape(2, -1, 3).sum(1, dtype=np.int64))
 
@@ -80,7 +80,8 @@ def _write_half(folder, items, image_size, decode, advance):
     folder.mkdir()
     np.save(folder / "labels.npy", np.array([item.label for item in items], np.int64))
     offsets, plain, sums, done = np.zeros(len(items) + 1, np.int64), True, np.zeros((2, 3), np.int64), 0
-    chunks = map_in_order(decode, [items[start:start + CHUNK] for start in range(0, len(items), CHUNK)])
+    count = max(1, CHUNK // image_size**2)
+    chunks = map_in_order(decode, [items[start:start + count] for start in range(0, len(items), count)])
     # Written, not mapped: a full disk is then an error instead of a SIGBUS.
     with open(folder / "pixels.npy", "wb") as pixels, open(folder / "jpeg.npy", "wb") as jpeg:
         _write_header(pixels, (len(items), image_size, image_size, 3))
