@@ -3,6 +3,8 @@
 import gc
 import itertools
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from tests.contract.common import collect
 from tests.helpers import make_split
 
 AUGMENT = Augment(crop_padding=2, flip="random")
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts what /proc shows")
 
@@ -86,6 +89,27 @@ def test_leaving_early_piles_nothing_up(make):
         collect(itertools.islice(loader, 1 + epoch % 3))
     collect(loader)
     assert_no_more(settles(before), before)
+
+
+ABANDON = """
+import sys
+from fasttrain.data import loaders
+from fasttrain.data.batch import LoaderSpec
+from fasttrain.registry import LOADERS
+from tests.helpers import make_split
+
+kept = []
+for name in LOADERS.names():
+    if loaders.missing(name) is None:
+        kept.append(iter(loaders.build(name, LoaderSpec(make_split(64), 2, True))))
+        next(kept[-1])
+sys.exit(7)
+"""
+
+
+def test_a_process_that_closes_nothing_still_ends():
+    done = subprocess.run([sys.executable, "-c", ABANDON], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (7, "")
 
 
 def test_memory_does_not_grow(make):

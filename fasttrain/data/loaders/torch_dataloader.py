@@ -4,7 +4,7 @@ The baseline for comparison. Only the draws differ from the usual code: they are
 """
 
 import io
-import signal
+import os
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ class TorchLoader(BatchLoader):
         self.loader = DataLoader(
             self.dataset, batch_sampler=self.sampler, collate_fn=self.dataset.collate,
             num_workers=min(max(1, cpu_count() // spec.world_size), len(self) or 1), persistent_workers=True,
-            multiprocessing_context="fork", worker_init_fn=leave_signals_to_the_parent,
+            multiprocessing_context="fork", worker_init_fn=leave_the_process_group,
             pin_memory=torch.device(spec.device).type == "cuda")
 
     def load(self, epoch, steps):
@@ -103,7 +103,6 @@ class TorchLoader(BatchLoader):
         self.loader = None
 
 
-def leave_signals_to_the_parent(worker):
-    """Ctrl-C and a scheduler's SIGTERM reach the whole process group: the parent finishes its step and ends us."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def leave_the_process_group(worker):
+    """Ctrl-C and `timeout` signal the whole group: the trainer finishes its step then, and needs its workers for it."""
+    os.setpgrp()
