@@ -104,7 +104,8 @@ def _request(url, start):
             raise DataError(f"{url}: {answer}: check the address") from error
         raise Cut(answer) from error
     except (OSError, http.client.HTTPException) as error:
-        raise Cut(f"cannot connect ({getattr(error, 'reason', None) or error})") from error
+        reason = getattr(error, "reason", error)
+        raise Cut(f"cannot connect ({getattr(reason, 'strerror', None) or reason})") from error
 
 
 def _blocks(response):

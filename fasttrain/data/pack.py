@@ -9,6 +9,7 @@
 
 import json
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,10 +93,12 @@ def open_pack(source, image_size=64, cache=None, progress=True, on_message=None,
     with locked(lock, lambda: on_message(f"another process is packing {source.location}: waiting for it")):
         pack = None if rebuild else _find_in(folder)
         if not pack:
-            on_message(f"packing {source.location} once; later runs reuse {folder}")
+            started = time.monotonic()
             with atomic_folder(folder) as temporary:
                 build_pack(source, image_size, temporary, progress)
             pack = _find_in(folder)
+            seconds = time.monotonic() - started
+            on_message(f"packed {source.location} once, in {seconds:.1f} s; later runs reuse {folder}")
     return pack
 
 

@@ -46,10 +46,10 @@ def build_pack(source, image_size, folder, progress=True):
         index = source.index()
         items = {"train": index.train, "val": index.val}
         images = len(index.train) + len(index.val)
-        need_space(folder, images * 3 * image_size**2 * 5 // 4)
+        need_space(folder.parent, images * 3 * image_size**2 * 5 // 4)
         bar.update(task, description="packing", total=images)
         decode = partial(_decode, image_size=image_size, location=source.location)
-        with clear_errors(folder):
+        with clear_errors(folder.parent):
             halves = {
                 name: _write_half(folder / name, items[name], image_size, decode, partial(bar.advance, task))
                 for name in items
