@@ -55,6 +55,8 @@ HEADS = Registry("head", {
 LOADERS = Registry("loader", {
     "resident": "fasttrain.data.loaders.resident:ResidentLoader",
     "jpeg": "fasttrain.data.loaders.jpeg:JpegLoader",
+    "dali": "fasttrain.data.loaders.dali:DaliLoader",
+    "ffcv": "fasttrain.data.loaders.ffcv:FfcvLoader",
     "torch": "fasttrain.data.loaders.torch_dataloader:TorchLoader",
     "constant": "fasttrain.data.loaders.constant:ConstantLoader",
 })

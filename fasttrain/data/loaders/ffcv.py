@@ -1,0 +1,91 @@
+"""FFCV reads raw pixels from its own file format: one thread augments them straight into pinned buffers.
+
+Order and augmentation are ours and keyed, so the batches equal those of every other loader. FFCV gives the file format,
+the buffers, the reader thread and the copy to the GPU on streams of its own.
+"""
+
+import contextlib
+
+import numba
+import numpy as np
+import torch
+
+from fasttrain.data.augment_numba import kernel_arguments
+from fasttrain.data.batch import Batch, BatchLoader
+from fasttrain.data.beton import open_beton
+from fasttrain.data.loaders import missing
+from fasttrain.data.targets import targets_on
+from fasttrain.errors import ConfigError
+
+
+class FfcvLoader(BatchLoader):
+    """Serves every split; see `BatchLoader` for the contract. The first use of a split writes its .beton.
+
+    Raises ConfigError without FFCV; DataError where the file cannot be written or read, and where the reader hangs.
+    """
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.parts = import_parts()
+        self.device = torch.device(spec.device)
+        self.loader = self.parts.make_loader(open_beton(spec.split), self.device)
+        self.warm_up()
+
+    def warm_up(self):
+        """Reads one image: compiles, or loads what an earlier process compiled."""
+        reader = self.read(0, np.zeros(1, np.int64), 1)
+        next(reader)
+        reader.close()
+
+    def read(self, epoch, order, batch_size):
+        """A `Reader` of the samples `order` (int64), `batch_size` at a time."""
+        self.loader.batch_size = batch_size
+        return self.parts.Reader(self.loader, order, kernel_arguments(self.augment, self.spec.seed, epoch))
+
+    def load(self, epoch, steps):
+        if not steps:
+            return
+        order = np.concatenate([indices for indices, _ in steps])
+        # A rank's steps are of one size, but for a last one that may be smaller, or empty.
+        reader = self.read(epoch, order, max(1, len(steps[0][0])))
+        try:
+            for (local, valid), targets in zip(steps, targets_on(self.device, self.spec.split.labels, steps),
+                                               strict=True):
+                images = next(reader).clone() if len(local) else self.no_images()
+                yield Batch(images, *targets, valid)
+        finally:
+            reader.close()
+
+    def no_images(self):
+        """The images of a step in which this rank has no sample."""
+        size = self.spec.split.image_size
+        return torch.empty((0, size, size, 3), dtype=torch.uint8, device=self.device)
+
+    def close(self):
+        self.loader = None
+
+
+def import_parts():
+    """The module `ffcv_parts`; ConfigError where FFCV is missing or broken."""
+    with quiet_import():
+        reason = missing("ffcv")
+    if reason:
+        raise ConfigError(f"loader ffcv: cannot import FFCV ({reason}): scripts/install_ffcv installs it, or use "
+                          "--loader resident")
+    from fasttrain.data import ffcv_parts
+
+    return ffcv_parts
+
+
+@contextlib.contextmanager
+def quiet_import():
+    """Keeps what `import ffcv` would change: it sets the threads of torch and numba to one. Without numba's compiler
+    it also takes no seconds: they go into a dictionary of two entries, and nothing that is used here needs them."""
+    threads, numba_threads, jit = torch.get_num_threads(), numba.get_num_threads(), numba.config.DISABLE_JIT
+    numba.config.DISABLE_JIT = True
+    try:
+        yield
+    finally:
+        numba.config.DISABLE_JIT = jit
+        numba.set_num_threads(numba_threads)
+        torch.set_num_threads(threads)
