@@ -67,7 +67,7 @@ class Reader(EpochIterator):
             super().run()
         except Exception as error:  # FFCV would leave `next` waiting for ever
             self.error = error
-            pass
+            self.output_queue.put(None)
 
     def run_pipeline(self, number, indices, slot, event):
         if event is not None:  # FFCV lets only the stream wait, and could overwrite pinned memory before it is copied

@@ -173,13 +173,13 @@ def test_batches_go_to_another_device(parts):
 
 
 def test_the_threads_of_torch_and_the_types_of_numba_stay_as_they_are(parts):
-    threads = torch.get_num_threads()
+    threads, kind = torch.get_num_threads(), numba.uint8[::1]
     torch.set_num_threads(threads + 1)
     try:
         loader = FfcvLoader(LoaderSpec(make_split(7), 4, True))
         list(loader)
         assert torch.get_num_threads() == threads + 1
-        assert numba.uint8[::1].mutable
+        assert kind.mutable
         loader.close()
     finally:
         torch.set_num_threads(threads)
