@@ -125,7 +125,8 @@ class Step:
     def warm_up(self, train_batch, eval_batch, warn):
         """Compiles and captures, as the runtime says, on real shapes without training: the state stays as it is.
 
-        Where that fails the next simpler form runs, and `warn` gets one line that says so.
+        Where that fails the next simpler form runs, and `warn` gets one line that says so. Without an `eval_batch` only
+        training is prepared.
         """
         if self.runtime.compile == "off":
             return
@@ -155,7 +156,8 @@ class Step:
         self.forward_train = Compiled(self.loss_and_sums, self.runtime.inductor_mode)
         self.forward_eval = Compiled(self.eval_sums, self.runtime.inductor_mode)
         self.train(train_batch, 0.0, 0, 0)
-        self.evaluate(eval_batch)
+        if eval_batch is not None:
+            self.evaluate(eval_batch)
 
     def run_eager(self):
         self.forward_train, self.forward_eval = self.loss_and_sums, self.eval_sums
@@ -164,9 +166,10 @@ class Step:
         pool = torch.cuda.graph_pool_handle()
         self.prepare(0.0, 0)
         self.run_train = Captured(self.update, train_batch[:2], pool)
-        self.evaluate(eval_batch)
-        with torch.no_grad():
-            self.run_eval = Captured(self.count, eval_batch[:2], pool)
+        if eval_batch is not None:
+            self.evaluate(eval_batch)
+            with torch.no_grad():
+                self.run_eval = Captured(self.count, eval_batch[:2], pool)
 
     def launch_singly(self):
         self.run_train, self.run_eval = self.update, self.count
