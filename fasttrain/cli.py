@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import difflib
 import functools
+import importlib
 import os
 import re
 import sys
@@ -37,7 +38,7 @@ def build_parser():
                                                   "allows, and shows where the time goes.")
     parser.add_argument("--version", action="version", version=f"fasttrain {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for add in (add_run, add_profile, add_summary, add_data, add_env):
+    for add in (add_run, add_profile, add_bench, add_summary, add_data, add_env):
         add(commands)
     return parser
 
@@ -121,6 +122,43 @@ def profile(arguments):
     found, folder = api.profile(config, steps)
     print_rich(render(found))
     print(f"written to {folder}: profile.json, details.json, phases.png, roofline.png, trace.json.gz")
+
+
+# name of a benchmark: (the module beside it that shows what it found, help)
+BENCHES = {
+    "loader": ("loader_chart", "measure loaders: the same batches, delivered"),
+    "step": ("training_chart", "measure the training step on a constant batch, over a grid of settings"),
+    "e2e": ("training_chart", "measure whole epochs with loader and evaluation, beside peers"),
+}
+
+
+def add_bench(commands):
+    group = add_command(commands, "bench", None, "measure speed: of loaders, of the step alone, of whole epochs")
+    actions = group.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser, required=True)
+    for name, (_, text) in BENCHES.items():
+        command = add_command(actions, name, bench, text)
+        importlib.import_module(f"fasttrain.bench.{name}").add_arguments(command)
+        command.add_argument("--json", metavar="FILE", help="write the results to FILE")
+        command.add_argument("--plot", metavar="FILE", help="draw them into FILE, a PNG")
+        if name == "e2e":
+            add_config_flags(command)
+
+
+def bench(arguments):
+    """Each benchmark is a module with `add_arguments`, `options` and a function `bench_<name>`."""
+    from fasttrain.bench.results import check_outputs
+
+    check_outputs(arguments.json, arguments.plot)
+    name = arguments.action
+    module = importlib.import_module(f"fasttrain.bench.{name}")
+    options = module.options(arguments, *([read_config(arguments)] if name == "e2e" else []))
+    result = getattr(module, f"bench_{name}")(**options, report=lambda text: print(text, file=sys.stderr, flush=True))
+    chart = importlib.import_module(f"fasttrain.bench.{BENCHES[name][0]}")
+    if arguments.json:
+        write_json(arguments.json, result)
+    if arguments.plot:
+        chart.draw(result, arguments.plot)
+    print_rich(chart.render(result))
 
 
 def add_summary(commands):

@@ -2,7 +2,7 @@
 
 import itertools
 
-from fasttrain.bench.results import environment
+from fasttrain.bench.results import environment, listed
 from fasttrain.bench.rows import failed_row, label, make_row
 from fasttrain.bench.worker import Failure, Worker
 from fasttrain.config import COMPILE_MODES, PRECISIONS, RunConfig, boolean, choice, integer, optional
@@ -33,7 +33,7 @@ def add_arguments(command):
 def options(arguments):
     """The arguments of `bench_step` out of parsed flags; raises ConfigError for what cannot work."""
     given = {name: getattr(arguments, name.replace("-", "_")) for name in (*GRID, *FIXED)}
-    axes = {name.replace("-", "_"): [check(f"--{name}", word) for word in given[name].split(",")]
+    axes = {name.replace("-", "_"): listed(f"--{name}", given[name], check)
             for name, (_, check) in GRID.items()}
     return {"configs": grid({name.replace("-", "_"): given[name] for name in FIXED}, axes),
             "steps": optional(integer(1))("--steps", arguments.steps),

@@ -10,18 +10,18 @@ STYLES = [(color, line, marker) for line, marker in (("-", "o"), ("--", "s"), ("
 
 def render(result):
     """A result as a rich table; what ran out of memory or failed says so in the place of its numbers."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(*("contender", "batch", "precision", "compile", "layout"))
+    table = Table("contender", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("images/s", "min - max", "ms a step", "MFU", "compiling", "memory"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in result["rows"]:
         speed = row["images_per_second"]
         numbers = (row["status"],) if row["status"] != "ok" else (
             f"{speed['median']:,.1f}", f"{speed['min']:,.1f} - {speed['max']:,.1f}", f"{row['step_ms']['median']:,.2f}",
             f"{row['mfu']:.1%}", duration(row["compile_seconds"]), size(row["peak_memory_bytes"]))
-        table.add_row(row["name"], str(row["batch_size"]), row["precision"], row["compile"],
-                      "NHWC" if row["channels_last"] else "NCHW", *numbers)
+        table.add_row(label(row), *numbers)
     return table
 
 
