@@ -1,6 +1,5 @@
-"""What every benchmark shares: spreads, the environment block, flags that are lists, files that are written last."""
+"""What every benchmark shares: spreads, the environment block, checks of flags."""
 
-import json
 import os
 import statistics
 from pathlib import Path
@@ -36,8 +35,3 @@ def check_outputs(*paths):
     for path in map(Path, filter(None, paths)):
         if path.is_dir() or not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
             raise ConfigError(f"{path}: cannot be written: name a file in a folder that exists")
-
-
-def write_json(path, result):
-    """Writes a result as indented JSON."""
-    Path(path).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -8,7 +8,6 @@ so no version of a library can change a byte.
 A picture is three float32 planes (red, green, blue) [n, S, S] in [0, 1]; masks and coordinates are [n, S, S].
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +28,7 @@ TEXTURES = {
     "wavy": lambda f, rate: sine(f.u * rate + np.float32(0.3) * sine(f.v * np.float32(1.5))),
     "spiral": lambda f, rate: sine(f.radius * rate + f.turn * 2),
 }
+RGB_OFFSETS = np.array([5, 3, 1], np.float32).reshape(3, 1, 1, 1)
 NOISE = keyed.mix(np.arange(1 << 16)).astype(np.float32) * np.float32(2**-31) - 1
 VARIETY = len(SHAPES) * len(TEXTURES) * len(HUES)
 
@@ -65,19 +65,22 @@ class Dice:
     def __init__(self, seed, label, images):
         keys = keyed.mix(np.asarray(images) ^ keyed.key(seed, STREAM, label))
         bits = keyed.mix(keys[:, None] ^ keyed.mix(np.arange(NUMBERS)))
-        self.units = (bits >> np.uint64(8)).astype(np.float32) * np.float32(2**-24)
+        units = (bits >> np.uint64(8)).astype(np.float32) * np.float32(2**-24)
+        self.units = np.ascontiguousarray(units.T)[..., None, None]
         self.taken = 0
 
-    def __call__(self, low, high, *shape):
-        """float32 [n, *shape] in [low, high); shape defaults to (1, 1), which broadcasts over pixels."""
-        shape = shape or (1, 1)
-        start, self.taken = self.taken, self.taken + math.prod(shape)
-        units = self.units[:, start:self.taken].reshape(-1, *shape)
-        return np.float32(low) + np.float32(high - low) * units
+    def take(self, count):
+        """float32 [count, n, 1, 1] in [0, 1)."""
+        self.taken += count
+        return self.units[self.taken - count:self.taken]
+
+    def __call__(self, low, high):
+        """float32 [n, 1, 1] in [low, high), which broadcasts over pixels."""
+        return self.take(1)[0] * np.float32(high - low) + np.float32(low)
 
     def chance(self, probability):
         """float32 [n, 1, 1]: 1 with `probability`, else 0."""
-        return (self(0, 1) < np.float32(probability)).astype(np.float32)
+        return (self.take(1)[0] < np.float32(probability)).astype(np.float32)
 
 
 def look_of(seed, label):
@@ -113,7 +116,7 @@ def draw(seed, label, look, images, size):
 
 def _background(dice, size):
     """Two colours in soft blotches, sometimes striped."""
-    blotches = _smooth(dice(0, 1, 5, 5), size)
+    blotches = _smooth(dice.take(25).reshape(5, 5, -1).transpose(2, 0, 1), size)
     u, _, _ = _axes(dice, size, scale=(0.2, 0.9), spread=1, turn=0.5)
     t = np.clip(blotches + dice.chance(0.5) * dice(0.1, 0.4) * sine(u), 0, 1)
     first, second = (_color(dice(0, 1), dice(0.05, 0.6), dice(0.15, 1)) for _ in range(2))
@@ -168,8 +171,8 @@ def _mask(frame, shape):
 
 def _blend(first, second, t):
     """From the first color (t = 0) to the second (t = 1), plane by plane."""
-    for start, end in zip(first, second, strict=True):
-        yield start + t * (end - start)
+    for start, step in zip(first, second - first, strict=True):
+        yield start + t * step
 
 
 def _paint(picture, mask, color):
@@ -179,11 +182,10 @@ def _paint(picture, mask, color):
 
 
 def _color(hue, saturation, value):
-    """Red, green and blue, each [n, 1, 1], of hue (in turns), saturation and value, each [n, 1, 1]."""
-    for offset in (5, 3, 1):
-        k = hue * 6 + offset
-        k -= 6 * np.floor(k / 6)
-        yield value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1)
+    """RGB, float32 [3, n, 1, 1], of hue (in turns), saturation and value, each [n, 1, 1]."""
+    k = hue * 6 + RGB_OFFSETS
+    k -= 6 * np.floor(k / 6)
+    return value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1)
 
 
 def _develop(picture, dice, size):

@@ -18,7 +18,7 @@ from fasttrain.errors import ConfigError
 from fasttrain.registry import unknown
 
 VERSION = 1  # of the drawings: a new one is drawn and packed anew
-BATCH = 6  # images drawn at a time: their planes stay in a core's cache
+BATCH = 8  # images drawn at a time: their planes stay in a core's cache
 FIRST_VAL = 1 << 24  # image numbers from here on are validation images
 VAL_ORDER = 1002  # stream of the permutation that numbers them
 GRAY_SHARE = 0.018  # of the images, as in Tiny-ImageNet

@@ -1,0 +1,97 @@
+"""One loader in a process of its own, so that its threads, its CPU time and its peak of memory are its own."""
+
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from fasttrain.config import Augment
+from fasttrain.data import loaders
+from fasttrain.data.batch import LoaderSpec
+from fasttrain.data.pack import open_pack
+from fasttrain.data.sources import open_source
+
+SAMPLES = 8  # images of the first batch that the parent holds against those of other loaders
+
+
+class LoaderContender:
+    """See `worker`, for a loader instead of a training step.
+
+    source: arguments of `open_split`. augment: keys of an Augment. seconds: how long a measurement takes, about.
+    facts: "build_seconds" from construction to the first batch, "images": its first ones, bytes as hexadecimal digits.
+    """
+
+    def __init__(self, loader, augment, batch_size, device, source, seed, seconds):
+        split = open_split(**source)
+        self.device, self.epoch = torch.device(device), 0
+        self.synchronize()
+        started = time.perf_counter()
+        self.loader = loaders.build(loader, LoaderSpec(split, batch_size, train=True, seed=seed, drop_last=True,
+                                                       augment=Augment(**augment), device=self.device))
+        images = next(iter(self.loader)).images.cpu()
+        self.facts = {"build_seconds": time.perf_counter() - started,
+                      "images": images[:SAMPLES].numpy().tobytes().hex()}
+        self.calibrate(seconds)
+
+    def synchronize(self):
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def calibrate(self, wanted):
+        """Warms up, and sets how many steps a measurement takes: doubles them until they take half the time wanted."""
+        self.steps, seconds = 1, 0.0
+        while seconds < wanted / 2:
+            self.steps *= 2
+            seconds = self.measure()["seconds"]
+        self.steps = max(1, round(self.steps * wanted / seconds))
+
+    def measure(self):
+        """{"images", "seconds", "cpu_seconds"} of one measurement, and "peak_rss_bytes" so far.
+
+        Each pass runs to the end of its epoch (and starts in the middle of one if need be), so that nothing is decoded
+        ahead when the clocks stop.
+        """
+        left, images, whole = self.steps, 0, len(self.loader)
+        cpu, started = cpu_seconds(), time.perf_counter()
+        while left:
+            steps = min(left, whole)
+            self.loader.set_epoch(self.epoch, whole - steps)
+            self.epoch += 1
+            for batch in self.loader:
+                images += batch.valid
+            left -= steps
+        self.synchronize()
+        return {"images": images, "seconds": time.perf_counter() - started, "cpu_seconds": cpu_seconds() - cpu,
+                "peak_rss_bytes": peak_rss_bytes()}
+
+
+def open_split(data, image_size, classes, limit):
+    """The training Split of what `--data` names, packed on first use."""
+    return open_pack(open_source(data), image_size).split("train", classes, limit)
+
+
+def cpu_seconds():
+    """CPU time of this process with all its threads, and of its living children, such as a DataLoader's workers."""
+    ticks = 0
+    for child in multiprocessing.active_children():
+        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def peak_rss_bytes():
+    """The most memory that was resident in this process, and what its children now hold for themselves.
+
+    Pages of the pack that are mapped count. The peak is the kernel's for this program alone: getrusage would also tell
+    that of the process which started it.
+    """
+    own = proc_bytes("self/status", "VmHWM")
+    return own + sum(proc_bytes(f"{child.pid}/smaps_rollup", "Private_") for child in multiprocessing.active_children())
+
+
+def proc_bytes(file, prefix):
+    """The sum of the lines of a file of /proc that start with `prefix`, which are in kB."""
+    lines = Path("/proc", file).read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(prefix))
