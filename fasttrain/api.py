@@ -59,7 +59,7 @@ def train_to_the_end(trainer, events, started):
         status = "diverged"
         raise
     finally:
-        events.finish({**summarize(trainer, status, started), "confusion": getattr(trainer, "confusion", None)})
+        events.finish(summarize(trainer, status, started))
         trainer.close()
 
 

@@ -1,4 +1,4 @@
-"""The files of a run folder: `log.txt`, `metrics.jsonl`, `results.csv`, `env.json`."""
+"""The files of a run folder: `log.txt`, `metrics.jsonl`, `results.csv`, `env.json`, `predictions.npy`."""
 
 import contextlib
 import csv
@@ -22,12 +22,12 @@ def writing(path):
             from None
 
 
-def write_atomically(path, text):
-    """Writes a text file that is either the old or the new one, never a part; DataError where that cannot be."""
+def write_atomically(path, content):
+    """Writes a file, of text or bytes, that is the old or the new one, never a part; DataError if that cannot be."""
     part = path.with_name(path.name + ".tmp")
     with writing(path):
         try:
-            part.write_text(text, encoding="utf-8")
+            part.write_bytes(content.encode() if isinstance(content, str) else content)
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
@@ -46,7 +46,10 @@ class LogSink(TextSink):
 
 
 class FilesSink(Sink):
-    """`metrics.jsonl`, `results.csv` and `env.json`. A resumed run keeps the rows of the epochs it builds on."""
+    """`metrics.jsonl`, `results.csv`, `env.json`, and `predictions.npy` at the end.
+
+    A resumed run keeps the rows of the epochs it builds on.
+    """
 
     essential = True
 
@@ -68,6 +71,14 @@ class FilesSink(Sink):
             self.metrics.write(row_to_json(row) + "\n")
             self.metrics.flush()
         self._write_table()
+
+    def finish(self, summary):
+        import numpy as np
+
+        if summary["predictions"] is not None:
+            content = io.BytesIO()
+            np.save(content, summary["predictions"], allow_pickle=False)
+            write_atomically(self.folder / "predictions.npy", content.getvalue())
 
     def close(self):
         if self.metrics:

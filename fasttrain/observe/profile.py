@@ -64,7 +64,7 @@ def profile(step, loader, loader_name, steps, trace_path=None):
 def cost_of(step):
     """The training Cost of a Step's variant in its precision; compiled kernels fuse."""
     config, runtime = step.config, step.runtime
-    return training_cost(config.arch, config.head, len(step.confusion), config.image_size, config.stem, runtime.dtype,
+    return training_cost(config.arch, config.head, step.classes, config.image_size, config.stem, runtime.dtype,
                          fused=runtime.compile != "off")
 
 

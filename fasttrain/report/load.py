@@ -1,9 +1,12 @@
 """Reads a run folder back: what it was, how it went, how it ended."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fasttrain.config import RunConfig
 from fasttrain.errors import DataError
@@ -22,9 +25,11 @@ class Run:
 
     @property
     def status(self):
-        """"done", "unfinished" or "empty"."""
+        """"done", "diverged", "unfinished" or "empty"."""
         if not self.rows:
             return "empty"
+        if not math.isfinite(self.final["train_loss"] + self.final["val_loss"]):
+            return "diverged"
         return "done" if len(self.rows) >= self.config.epochs else "unfinished"
 
     @property
@@ -36,6 +41,16 @@ class Run:
     def best(self):
         """The row with the highest validation top-1; None where there is none."""
         return best_row(self.rows)
+
+    @property
+    def predictions(self):
+        """What the last evaluation said: an array with the int32 fields `label` and `predicted`, one element for each
+        validation image in order; None where the folder holds no such file that can be read."""
+        try:
+            table = np.load(self.folder / "predictions.npy", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        return table if table.dtype.names == ("label", "predicted") else None
 
 
 def load_run(folder):

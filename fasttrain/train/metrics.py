@@ -26,10 +26,20 @@ def batch_sums(loss, logits, labels, mask=None):
     return per_sample.sum(1)
 
 
-def add_confusion(confusion, logits, labels, mask):
-    """Counts each sample into `confusion`, int64 [K, K], rows = truth; only those of `mask` (bool [B])."""
-    cell = labels * len(confusion) + logits.argmax(1)
-    confusion.view(-1).scatter_add_(0, cell, mask.long())
+def put_predicted(predicted, logits, indices, mask):
+    """Puts each sample's top class at its place in `predicted`, int64 [images + 1].
+
+    indices: int64 [B], below `images`. Samples outside `mask` (bool [B]) repeat another one and go to the last place.
+    """
+    place = torch.where(mask, indices, len(predicted) - 1)
+    predicted.scatter_(0, place, logits.argmax(1))
+
+
+def confusion_matrix(labels, predicted, classes):
+    """Counts, int64 [K, K], rows = truth, from int arrays [images]; what was not predicted (-1) is left out."""
+    seen = predicted >= 0
+    cells = labels[seen] * classes + predicted[seen]
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
 def means(sums, prefix):

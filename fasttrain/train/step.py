@@ -38,11 +38,11 @@ class Step:
     """Owns model, optimizer and device sums; `train` and `evaluate` take one Batch each.
 
     sums: float64 [4] of loss, top-1 hits, top-5 hits, images since `reset`. losses: float32 [steps of an epoch], the
-    loss of each train step; loss: the last one. confusion: int64 [K, K] of the evaluation, rows = truth. lr: float32
-    scalar tensor, valid: int64 scalar tensor.
+    loss of each train step; loss: the last one. predicted: int64 [val_images + 1], the class that the evaluation gave
+    each image, -1 before; the last element takes the padding. lr: float32 scalar tensor, valid: int64 scalar tensor.
     """
 
-    def __init__(self, model, config, runtime, split, steps_per_epoch):
+    def __init__(self, model, config, runtime, split, steps_per_epoch, val_images=0):
         self.config, self.runtime = config, runtime
         self.model = model.to(runtime.device, memory_format=runtime.memory_format)
         if runtime.device.type == "cpu" and runtime.precision == "fp32" and runtime.channels_last:
@@ -52,7 +52,8 @@ class Step:
         self.normalize = Normalizer(split.mean, split.std, runtime)
         zeros = functools.partial(torch.zeros, device=runtime.device)
         self.sums, self.losses, self.loss = zeros(4, dtype=torch.float64), zeros(steps_per_epoch), zeros(())
-        self.confusion = zeros(split.num_classes, split.num_classes, dtype=torch.int64)
+        self.classes = split.num_classes
+        self.predicted = torch.full((val_images + 1,), -1, device=runtime.device)
         self.valid = zeros((), dtype=torch.int64)
         self.forward_train, self.forward_eval = self.loss_and_sums, self.eval_sums
         self.run_train, self.run_eval = self.update, self.count
@@ -65,12 +66,12 @@ class Step:
         loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
         return loss, metrics.batch_sums(loss.detach(), logits.detach(), labels)
 
-    def eval_sums(self, images, labels, valid, confusion):
-        """The metric sums of an evaluation batch; adds to `confusion`. valid: int64 scalar, the samples that count."""
+    def eval_sums(self, images, labels, indices, valid, predicted):
+        """The metric sums of an evaluation batch; puts its classes into `predicted`. valid: the samples that count."""
         with self.runtime.autocast():
             logits = self.model(self.normalize(images)).float()
         mask = torch.arange(len(labels), device=labels.device) < valid
-        metrics.add_confusion(confusion, logits, labels, mask)
+        metrics.put_predicted(predicted, logits, indices, mask)
         return metrics.batch_sums(F.cross_entropy(logits, labels, reduction="none"), logits, labels, mask)
 
     def update(self, images, labels):
@@ -92,14 +93,14 @@ class Step:
         self.sums += sums
         self.loss.copy_(loss.detach())
 
-    def count(self, images, labels):
+    def count(self, images, labels, indices):
         """Adds one evaluation batch, of which `valid` samples count, to the sums."""
-        self.sums += self.forward_eval(images, labels, self.valid, self.confusion)
+        self.sums += self.forward_eval(images, labels, indices, self.valid, self.predicted)
 
     def reset(self):
         """Empties the sums before a pass over a split."""
         self.sums.zero_()
-        self.confusion.zero_()
+        self.predicted.fill_(-1)
 
     def prepare(self, lr, step):
         """Sets what differs from step to step beside the batch: the rate, and the seed of what dropout draws."""
@@ -120,7 +121,7 @@ class Step:
         if self.model.training:
             self.model.eval()
         self.valid.fill_(batch.valid)
-        self.run_eval(batch.images, batch.labels)
+        self.run_eval(batch.images, batch.labels, batch.indices)
 
     def warm_up(self, train_batch, eval_batch, warn):
         """Compiles and captures, as the runtime says, on real shapes without training: the state stays as it is.
@@ -169,7 +170,7 @@ class Step:
         if eval_batch is not None:
             self.evaluate(eval_batch)
             with torch.no_grad():
-                self.run_eval = Captured(self.count, eval_batch[:2], pool)
+                self.run_eval = Captured(self.count, eval_batch[:3], pool)
 
     def launch_singly(self):
         self.run_train, self.run_eval = self.update, self.count
@@ -180,7 +181,7 @@ class Step:
         yield from self.model.buffers()
         for state in self.optimizer.state.values():
             yield from filter(torch.is_tensor, state.values())
-        yield from (self.sums, self.losses, self.loss, self.confusion)
+        yield from (self.sums, self.losses, self.loss, self.predicted)
 
     @contextlib.contextmanager
     def untouched(self):

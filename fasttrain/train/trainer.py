@@ -33,9 +33,10 @@ class Trainer:
         self.val_loader = loaders.build(self.loader_name, eval_spec)
         model = build_model(config.arch, config.head, train_split.num_classes, config.image_size, config.stem,
                             config.seed)
-        self.step = Step(model, config, runtime, train_split, len(self.train_loader))
+        self.step = Step(model, config, runtime, train_split, len(self.train_loader), len(val_split))
         self.epoch = self.step_in_epoch = 0
-        self.rows, self.best, self.train_seconds = [], -1.0, 0.0
+        self.rows, self.best = [], -1.0
+        self.confusion = self.predicted = None
 
     def fit(self):
         """Trains what is left of the run; returns its rows.
@@ -73,7 +74,7 @@ class Trainer:
         return SimpleNamespace(sums=self.step.sums.tolist(), images=images, seconds=clock.elapsed(), wait=clock.seconds)
 
     def evaluate(self, epoch):
-        """One pass over the validation images; returns its sums, confusion matrix and clock."""
+        """One pass over the validation images; returns its sums, the class it gave each image, and its clock."""
         self.step.reset()
         self.val_loader.set_epoch(0)
         clock, images = WaitClock(), 0
@@ -82,21 +83,22 @@ class Trainer:
             images += batch.valid
             self.events.progress(Progress("val", epoch + 1, self.config.epochs, index, len(self.val_loader), images,
                                           clock.elapsed(), clock.seconds))
-        return SimpleNamespace(sums=self.step.sums.tolist(), confusion=self.step.confusion.cpu().numpy(),
+        return SimpleNamespace(sums=self.step.sums.tolist(), predicted=self.step.predicted[:-1].cpu().numpy(),
                                seconds=clock.elapsed())
 
     def record(self, epoch, train, val):
         """Makes the epoch's row and hands it out; raises DivergedError if its loss is not finite."""
-        steps, config = len(self.train_loader), self.config
+        steps, config, split = len(self.train_loader), self.config, self.val_loader.spec.split
+        self.predicted = val.predicted
+        self.confusion = metrics.confusion_matrix(split.labels, val.predicted, split.num_classes)
         rates = [learning_rate(config, epoch * steps + index, steps) for index in range(steps)]
         row = {"epoch": epoch + 1, "step": (epoch + 1) * steps, "lr": rates[-1],
                **metrics.means(train.sums, "train"), **metrics.means(val.sums, "val"),
-               "val_macro_f1": metrics.macro_f1(val.confusion),
+               "val_macro_f1": metrics.macro_f1(self.confusion),
                "images_per_second": train.images / train.seconds, "data_wait_fraction": train.wait / train.seconds,
                "seconds": train.seconds + val.seconds, "compile_seconds": self.step.compile_seconds,
                "peak_memory_bytes": peak_memory_bytes(self.runtime.device)}
         self.rows.append(row)
-        self.confusion = val.confusion
         self.events.steps([{"step": epoch * steps + index + 1, "loss": loss, "lr": rate}
                            for index, (loss, rate) in enumerate(zip(self.step.losses.tolist(), rates, strict=True))])
         self.events.epoch(row)
@@ -115,6 +117,14 @@ class Trainer:
         if better:
             self.checkpoints.save("best", state, **facts)
         self.checkpoints.save("last", state, **facts)
+
+    def predictions(self):
+        """The class of each validation image and the one it was given last: a structured array; None before that."""
+        if self.predicted is None:
+            return None
+        table = np.empty(len(self.predicted), [("label", np.int32), ("predicted", np.int32)])
+        table["label"], table["predicted"] = self.val_loader.spec.split.labels, self.predicted
+        return table
 
     def stop_if_asked(self, stop):
         """After a signal: saves what is not saved yet and leaves."""
@@ -164,4 +174,5 @@ def summarize(trainer, status, started):
             "images_per_second": float(np.median(speeds)) if speeds else None,
             "data_wait_fraction": float(np.median(waits)) if waits else None,
             "compile_seconds": trainer.step.compile_seconds,
+            "confusion": trainer.confusion, "predictions": trainer.predictions(),
             "peak_memory_bytes": peak_memory_bytes(trainer.runtime.device)}

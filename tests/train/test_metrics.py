@@ -13,17 +13,18 @@ def test_equals_torchmetrics(classes):
     generator = torch.Generator().manual_seed(classes)
     logits, labels = torch.randn(500, classes, generator=generator), torch.randint(classes, (500,), generator=generator)
     losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
-    sums, confusion = torch.zeros(4, dtype=torch.float64), torch.zeros(classes, classes, dtype=torch.int64)
+    sums, predicted = torch.zeros(4, dtype=torch.float64), torch.full((501,), -1)
     for part in torch.arange(500).split(64):
         mask = torch.arange(len(part)) < len(part)
         sums += metrics.batch_sums(losses[part], logits[part], labels[part], mask)
-        metrics.add_confusion(confusion, logits[part], labels[part], mask)
+        metrics.put_predicted(predicted, logits[part], part, mask)
     means = metrics.means(sums.tolist(), "val")
 
     assert means["val_loss"] == pytest.approx(losses.double().mean().item(), rel=1e-6)
     for k in (1, 5):
         oracle = multiclass_accuracy(logits, labels, classes, average="micro", top_k=min(k, classes))
         assert means[f"val_top{k}"] == pytest.approx(100 * oracle.item())
+    confusion = torch.from_numpy(metrics.confusion_matrix(labels.numpy(), predicted[:-1].numpy(), classes))
     assert torch.equal(confusion, multiclass_confusion_matrix(logits, labels, classes))
     oracle = multiclass_f1_score(logits, labels, classes, average="none").mean()
     assert metrics.macro_f1(confusion) == pytest.approx(100 * oracle.item(), rel=1e-5)
@@ -34,9 +35,11 @@ def test_padding_counts_nowhere():
     mask = torch.arange(4) < 3
     sums = metrics.batch_sums(torch.ones(4), logits, labels, mask)
     assert sums.tolist() == [3, 3, 3, 3]
-    confusion = torch.zeros(4, 4, dtype=torch.int64)
-    metrics.add_confusion(confusion, logits, labels, mask)
-    assert confusion.tolist() == torch.diag(torch.tensor([1, 1, 1, 0])).tolist()
+    predicted = torch.full((5,), -1)
+    metrics.put_predicted(predicted, logits, torch.tensor([3, 0, 1, 1]), mask)
+    assert predicted[:-1].tolist() == [1, 2, -1, 0]
+    confusion = metrics.confusion_matrix(np.array([1, 2, 0, 3]), predicted[:-1].numpy(), 4)
+    assert confusion.tolist() == [[0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("value", [0.0, float("nan")])

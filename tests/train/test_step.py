@@ -41,7 +41,7 @@ def make_step(graphs=False, network=small_network, **changes):
     runtime = dataclasses.replace(resolve(config), compile=config.compile)
     if graphs:
         runtime = GraphRuntime(**{field.name: getattr(runtime, field.name) for field in dataclasses.fields(runtime)})
-    return Step(network(), config, runtime, SPLIT, 4)
+    return Step(network(), config, runtime, SPLIT, 4, SIZE)
 
 
 class GraphRuntime(Runtime):

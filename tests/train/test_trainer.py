@@ -141,6 +141,9 @@ def test_evaluation_counts_every_image_once(tmp_path):
     assert trainer.confusion.sum() == 7
     assert trainer.confusion.sum(1).tolist() == [3, 2, 2]
     assert row["val_top1"] == pytest.approx(100 * np.trace(trainer.confusion) / 7)
+    predictions = trainer.predictions()
+    assert predictions["label"].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert row["val_top1"] == pytest.approx(100 * np.mean(predictions["label"] == predictions["predicted"]))
 
 
 def noting(calls, name, function):
