@@ -30,6 +30,7 @@ setup(
         "tensorboard>=2.16",
         "matplotlib>=3.8",
         "jinja2>=3.1",
+        "shtab>=1.13",
     ],
     extras_require={
         "dali": ["nvidia-dali-cuda120>=2.0"],

@@ -10,7 +10,8 @@ import re
 import sys
 
 from fasttrain import __version__
-from fasttrain.config import FLAGS, RunConfig, integer
+from fasttrain.completion import SHELLS, script
+from fasttrain.config import FLAGS, RunConfig, choice, choices, integer
 from fasttrain.errors import ConfigError, FasttrainError
 
 
@@ -38,7 +39,7 @@ def build_parser():
                                                   "allows, and shows where the time goes.")
     parser.add_argument("--version", action="version", version=f"fasttrain {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for add in (add_run, add_profile, add_bench, add_summary, add_data, add_env):
+    for add in (add_run, add_profile, add_bench, add_summary, add_data, add_env, add_completion):
         add(commands)
     return parser
 
@@ -55,8 +56,9 @@ def add_config_flags(command):
     for name in FLAGS:
         short = ["-a"] if name == "arch" else []
         metavar = name.split("_")[-1].upper()
+        values = f" ({', '.join(choices(name))})" if len(choices(name)) > 1 else ""
         command.add_argument(*short, f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, metavar=metavar,
-                             help=fields[name].metadata["help"].replace("%", "%%"))
+                             help=fields[name].metadata["help"].replace("%", "%%") + values)
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets",
                          help="any key of the configuration, such as augment.flip=random; repeatable")
     command.add_argument("--config", action="append", default=[], metavar="FILE",
@@ -248,6 +250,15 @@ def env(arguments):
         print(json.dumps(report, indent=2))
     else:
         print_rich(environment.render(report))
+
+
+def add_completion(commands):
+    command = add_command(commands, "completion", completion, "print a shell's completion script")
+    command.add_argument("shell", metavar="SHELL", help=", ".join(SHELLS))
+
+
+def completion(arguments):
+    print(script(build_parser(), choice(SHELLS)("shell", arguments.shell)))
 
 
 def write_json(path, value):

@@ -82,17 +82,24 @@ def choice(known):
         if value not in names:
             raise ConfigError(unknown(name, value, names))
         return value
+    check.known = known
     return check
 
 
 def either(word, check):
     """A check: the given word, or what `check` takes."""
-    return lambda name, value: word if value == word else check(name, value)
+    def wrapped(name, value):
+        return word if value == word else check(name, value)
+    wrapped.known = (word,)
+    return wrapped
 
 
 def optional(check):
     """A check: nothing, or what `check` takes."""
-    return lambda name, value: None if value is None else check(name, value)
+    def wrapped(name, value):
+        return None if value is None else check(name, value)
+    wrapped.known = getattr(check, "known", ())
+    return wrapped
 
 
 def setting(check, default=dataclasses.MISSING, help=""):  # noqa: A002 - the word argparse uses
@@ -188,7 +195,7 @@ class RunConfig(Checked):
 
     arch: str = setting(choice(ARCHS.names), "resnet18", "backbone")
     head: str = setting(choice(HEADS.names), "origin", "classifier head")
-    stem: str = setting(choice(("standard", "small")), "standard", "7x7/2 + max pool, or 3x3/1 (12x the work)")
+    stem: str = setting(choice(("standard", "small")), "standard", "7x7/2 and max pool, or 3x3/1, 12x the work")
     recipe: str = setting(choice(recipe_names), "fast", "optimisation recipe; `seed` is the original's")
     data: str | None = setting(optional(text), None, "folder, zip, folder of .tar.xz parts, ImageFolder, or synthetic")
     loader: str = setting(choice(lambda: ["auto", *LOADERS.names()]), "auto", "how batches are made")
@@ -208,8 +215,8 @@ class RunConfig(Checked):
     optimizer: Optimizer | dict | None = setting(optional(section(Optimizer)), None)
     schedule: Schedule | dict | None = setting(optional(section(Schedule)), None)
     seed: int = setting(integer(0, 2**32 - 1), 0, "decides initial weights, order and augmentation")
-    device: str = setting(choice(("auto", "cpu", "cuda")), "auto")
-    precision: str | None = setting(optional(choice(PRECISIONS)), None, "auto: the fastest that is native")
+    device: str = setting(choice(("auto", "cpu", "cuda")), "auto", "where to train")
+    precision: str | None = setting(optional(choice(PRECISIONS)), None, "arithmetic; auto: the fastest that is native")
     compile: str | None = setting(optional(choice(COMPILE_MODES)), None, "torch.compile mode; auto: where it pays")
     channels_last: bool | None = setting(optional(boolean), None, "NHWC activations")
     out: str | None = setting(optional(text), None, "the run folder; default runs/<arch>_<head>/<n>")
@@ -259,6 +266,13 @@ class RunConfig(Checked):
         for item in sets:
             merge(values, parse_set(item), f"--set {item}")
         return cls(**values)
+
+
+def choices(name):
+    """The values that a key of RunConfig takes, where they can be listed; otherwise none."""
+    field = RunConfig.__dataclass_fields__.get(name)
+    known = getattr(field.metadata["check"], "known", ()) if field else ()
+    return list(known() if callable(known) else known)
 
 
 def known_keys():
