@@ -11,6 +11,9 @@ from fasttrain.observe.console import TextSink
 from fasttrain.observe.events import Sink
 from fasttrain.observe.rows import COLUMNS, finite, read_rows, row_to_json
 
+# What a config set to `auto` came to, and what the data held: "run" in env.json.
+FACTS = ("train_images", "val_images", "class_names", "parameters", "device", "precision", "compile", "loader", "notes")
+
 
 @contextlib.contextmanager
 def writing(path):
@@ -60,7 +63,8 @@ class FilesSink(Sink):
     def start(self, info):
         self.rows = read_rows(self.folder / "metrics.jsonl", info["resumed_from"])
         write_atomically(self.folder / "metrics.jsonl", "".join(row_to_json(row) + "\n" for row in self.rows))
-        write_atomically(self.folder / "env.json", json.dumps(info["environment"], indent=2) + "\n")
+        facts = {**info["environment"], "run": {key: info[key] for key in FACTS}}
+        write_atomically(self.folder / "env.json", json.dumps(facts, indent=2) + "\n")
         with writing(self.folder / "metrics.jsonl"):
             self.metrics = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
         self._write_table()

@@ -43,6 +43,11 @@ class Run:
         return best_row(self.rows)
 
     @property
+    def facts(self):
+        """What the run found at its start (`observe.files.FACTS`); empty where env.json does not tell."""
+        return self.environment.get("run") or {}
+
+    @property
     def predictions(self):
         """What the last evaluation said: an array with the int32 fields `label` and `predicted`, one element for each
         validation image in order; None where the folder holds no such file that can be read."""

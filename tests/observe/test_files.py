@@ -15,7 +15,8 @@ def test_a_run_leaves_rows_table_environment_and_log(fabricated, tmp_path):
     table = list(csv.DictReader((tmp_path / "results.csv").open()))
     assert tuple(table[0]) == COLUMNS
     assert [{key: float(value) for key, value in row.items()} for row in table] == rows
-    assert json.loads((tmp_path / "env.json").read_text())["packages"]["numpy"]
+    env = json.loads((tmp_path / "env.json").read_text())
+    assert env["packages"]["numpy"] and env["run"]["val_images"] == 100 and env["run"]["device"] == "cpu"
     assert "done in 1m02s" in (tmp_path / "log.txt").read_text()
     assert not list(tmp_path.glob("*.tmp"))
 
