@@ -95,7 +95,8 @@ def probe(part):
         return {"version": None, "state": "missing", "hint": part.install}
     try:
         done = subprocess.run([sys.executable, "-c", f"import {part.module}"], capture_output=True, text=True,
-                              errors="replace", timeout=IMPORT_SECONDS, stdin=subprocess.DEVNULL)
+                              errors="replace", timeout=IMPORT_SECONDS, stdin=subprocess.DEVNULL,
+                              env={**os.environ, "NUMBA_DISABLE_JIT": "1"})  # FFCV would compile for seconds
     except (OSError, subprocess.TimeoutExpired) as error:
         return {"version": installed, "state": "broken", "hint": f"{type(error).__name__}; again: {part.install}"}
     if done.returncode == 0:

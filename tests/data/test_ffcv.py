@@ -201,6 +201,7 @@ assert not numba.config.DISABLE_JIT
 
 
 def test_without_ffcv_the_error_names_the_script(monkeypatch):
+    monkeypatch.delitem(sys.modules, "fasttrain.data.ffcv_import", raising=False)
     monkeypatch.setitem(sys.modules, "ffcv", None)
     with pytest.raises(ConfigError, match="loader ffcv: cannot import FFCV .*scripts/install_ffcv"):
         FfcvLoader(LoaderSpec(make_split(4), 2, True))

@@ -9,7 +9,7 @@ import torch
 from fasttrain.registry import LOADERS
 
 # What a loader imports beyond what setup.py requires.
-BACKENDS = {"dali": "nvidia.dali", "ffcv": "ffcv"}
+BACKENDS = {"dali": "nvidia.dali", "ffcv": "fasttrain.data.ffcv_import"}
 
 
 def missing(name):

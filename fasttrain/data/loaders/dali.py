@@ -5,6 +5,7 @@ random. On a CPU the pixels equal those of every other loader bit for bit. nvJPE
 so decoded on a GPU they differ by a few gray levels.
 """
 
+import sys
 import weakref
 from collections import deque
 
@@ -128,6 +129,8 @@ class DaliLoader(BatchLoader):
 
     def drain(self):
         """Takes what is still under way, so that the next epoch starts with an idle pipeline."""
+        if sys.is_finalizing():  # DALI has ended its pipelines by then
+            return
         self.feed.steps = iter(())
         try:
             while self.pipeline is not None:

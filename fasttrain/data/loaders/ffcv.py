@@ -4,9 +4,6 @@ Order and augmentation are ours and keyed, so the batches equal those of every o
 the buffers, the reader thread and the copy to the GPU on streams of its own.
 """
 
-import contextlib
-
-import numba
 import numpy as np
 import torch
 
@@ -67,25 +64,9 @@ class FfcvLoader(BatchLoader):
 
 def import_parts():
     """The module `ffcv_parts`; ConfigError where FFCV is missing or broken."""
-    with quiet_import():
-        reason = missing("ffcv")
-    if reason:
+    if reason := missing("ffcv"):
         raise ConfigError(f"loader ffcv: cannot import FFCV ({reason}): scripts/install_ffcv installs it, or use "
                           "--loader resident")
     from fasttrain.data import ffcv_parts
 
     return ffcv_parts
-
-
-@contextlib.contextmanager
-def quiet_import():
-    """Keeps what `import ffcv` would change: it sets the threads of torch and numba to one. Without numba's compiler
-    it also takes no seconds: they go into a dictionary of two entries, and nothing that is used here needs them."""
-    threads, numba_threads, jit = torch.get_num_threads(), numba.get_num_threads(), numba.config.DISABLE_JIT
-    numba.config.DISABLE_JIT = True
-    try:
-        yield
-    finally:
-        numba.config.DISABLE_JIT = jit
-        numba.set_num_threads(numba_threads)
-        torch.set_num_threads(threads)
