@@ -102,8 +102,9 @@ def choose_device(wanted):
         raise ConfigError(f"device cuda: torch {torch.__version__} sees no usable GPU here; use --device cpu or auto")
     if usable and wanted != "cpu":
         return torch.device("cuda", torch.cuda.current_device()), f"device cuda: {torch.cuda.get_device_name()}"
+    threads = torch.get_num_threads()
     return torch.device("cpu"), f"device cpu: {'asked for' if wanted == 'cpu' else 'no usable GPU'}, " \
-                                f"{torch.get_num_threads()} threads"
+                                f"{threads} thread{'s' if threads > 1 else ''}"
 
 
 def native_bf16(device):

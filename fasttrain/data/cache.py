@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from fasttrain.errors import DataError
+from fasttrain.observe import text
 
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
@@ -60,7 +61,7 @@ def need_space(folder, size):
     """Raises DataError unless the disk of `folder` has `size` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < size:
-        raise DataError(f"{folder}: needs {size / 1e9:.2f} GB, {free / 1e9:.2f} GB are free: "
+        raise DataError(f"{folder}: needs {text.size(size)}, {text.size(free)} are free: "
                         "free some space, or set FASTTRAIN_CACHE to a larger disk")
 
 

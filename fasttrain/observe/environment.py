@@ -43,6 +43,7 @@ PARTS = {
     "tensorboard": core("tensorboard"),
     "matplotlib": core("matplotlib"),
     "jinja2": core("jinja2"),
+    "shtab": core("shtab"),
     "triton": Part("triton", ("triton",), "compiles for GPUs, comes with torch's builds for them"),
     "dali": Part("nvidia.dali", ("nvidia-dali-cuda120", "nvidia-dali-cuda130"),
                  f"{PIP} nvidia-dali-cuda120   (with CUDA 13: nvidia-dali-cuda130)"),

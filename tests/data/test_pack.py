@@ -233,7 +233,7 @@ def test_damaged_image_is_named(tree, tmp_path, damage):
 def test_too_little_space_is_told_before_anything_is_decoded(tree, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
     monkeypatch.setattr(pack_build, "_decode", None)
-    fails(tree, tmp_path, "0.00 GB are free", "set FASTTRAIN_CACHE")
+    fails(tree, tmp_path, "0.0 MiB are free", "set FASTTRAIN_CACHE")
 
 
 SHORT_DISK = """

@@ -144,7 +144,7 @@ def test_without_any_data_one_line_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTTRAIN_CACHE", str(tmp_path / "none"))
     with pytest.raises(DataError) as caught:
         open_source()
-    for words in ("fasttrain data fetch", "--data PATH", "fasttrain run --data synthetic --classes 10 --epochs 3"):
+    for words in ("fasttrain data fetch", "--data PATH", "fasttrain run --data synthetic:classes=10 --epochs 5"):
         assert words in str(caught.value)
 
 

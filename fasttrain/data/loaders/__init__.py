@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from fasttrain.observe.text import size
 from fasttrain.registry import LOADERS
 
 # What a loader imports beyond what setup.py requires.
@@ -31,7 +32,7 @@ def choose(name, spec):
         return name, f"loader {name}: asked for"
     gpu = torch.device(spec.device).type == "cuda"
     need, free = len(spec.split) * spec.split.image_size**2 * 3, free_memory(spec.device)
-    sizes = f"{need / 1e9:.2f} GB of pixels, {free / 1e9:.1f} GB of {'GPU memory' if gpu else 'memory'} free"
+    sizes = f"{size(need)} of pixels, {size(free)} of {'GPU memory' if gpu else 'memory'} free"
     if 2 * need <= free:
         return "resident", f"loader resident: {sizes}"
     if spec.split.jpeg is None:

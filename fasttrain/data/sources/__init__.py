@@ -27,7 +27,7 @@ def open_source(location=None):
         if folder.is_dir() and (source := _in_folder(folder)):
             return source
     raise DataError("no data found: `fasttrain data fetch` downloads Tiny-ImageNet, --data PATH or $FASTTRAIN_DATA "
-                    "names yours, or try `fasttrain run --data synthetic --classes 10 --epochs 3`")
+                    "names yours, or try `fasttrain run --data synthetic:classes=10 --epochs 5`")
 
 
 def _named(location):
