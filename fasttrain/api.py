@@ -163,6 +163,7 @@ def describe(trainer, folder, train, val):
         "variant": config.variant, "config": config.to_dict(), "folder": Path(folder), "epochs": config.epochs,
         "steps_per_epoch": len(trainer.train_loader), "train_images": len(train), "val_images": len(val),
         "num_classes": train.num_classes, "class_names": list(train.class_names),
+        "fingerprints": trainer.data,
         "parameters": sum(p.numel() for p in model.parameters()), "device": str(runtime.device),
         "precision": runtime.precision, "compile": runtime.compile, "loader": trainer.loader_name,
         "notes": [*runtime.notes, trainer.loader_note], "resumed_from": len(trainer.rows), "environment": versions(),

@@ -15,7 +15,7 @@ MULTIPLIER_2 = 0x846CA68B
 GOLDEN = 0x9E3779B9
 
 # What a number is drawn for. Streams are independent: adding one changes none of the others.
-ORDER, CROP_Y, CROP_X, FLIP, CUTOUT_Y, CUTOUT_X, BATCH, NOISE, CROP_SIZE = range(9)
+ORDER, CROP_Y, CROP_X, FLIP, CUTOUT_Y, CUTOUT_X, BATCH, NOISE, CROP_SIZE, RESAMPLE = range(10)
 
 
 def mix(x):

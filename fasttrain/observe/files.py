@@ -12,7 +12,8 @@ from fasttrain.observe.events import Sink
 from fasttrain.observe.rows import COLUMNS, finite, read_rows, row_to_json
 
 # What a config set to `auto` came to, and what the data held: "run" in env.json.
-FACTS = ("train_images", "val_images", "class_names", "parameters", "device", "precision", "compile", "loader", "notes")
+FACTS = ("train_images", "val_images", "class_names", "fingerprints", "parameters", "device", "precision", "compile",
+         "loader", "notes")
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 from fasttrain.config import RunConfig
 from fasttrain.errors import DataError
 from fasttrain.observe.rows import best_row, read_rows
+from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.run_folder import saved_config
 
 
@@ -46,6 +47,16 @@ class Run:
     def facts(self):
         """What the run found at its start (`observe.files.FACTS`); empty where env.json does not tell."""
         return self.environment.get("run") or {}
+
+    @property
+    def fingerprints(self):
+        """{"train": ..., "val": ...}: equal for equal images and labels; None where the folder does not tell."""
+        if "fingerprints" in self.facts:
+            return self.facts["fingerprints"]
+        try:
+            return Checkpoints(self.folder / "checkpoints").load("last")["data"]
+        except DataError:
+            return None
 
     @property
     def predictions(self):

@@ -26,6 +26,7 @@ def make_info(folder, epochs, resumed_from=0):
     return {"config": config.to_dict(), "environment": versions(), "folder": folder, "command": config.command(),
             "variant": config.variant, "epochs": epochs, "steps_per_epoch": STEPS, "train_images": STEPS * BATCH,
             "val_images": 100, "num_classes": CLASSES, "class_names": [f"class {i}, synonym" for i in range(CLASSES)],
+            "fingerprints": {"train": "1f", "val": "2e"},
             "parameters": 11_179_077, "device": "cpu", "precision": "fp32", "compile": "off", "loader": "resident",
             "notes": ["device cpu: no usable GPU"], "resumed_from": resumed_from}
 
