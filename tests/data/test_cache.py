@@ -52,7 +52,7 @@ def test_system_errors_become_one_line(number, words):
 
 def test_need_space(tmp_path):
     cache.need_space(tmp_path, 1)
-    with pytest.raises(DataError, match="needs 1000000000.00 GB"):
+    with pytest.raises(DataError, match="needs 931322574.62 GiB"):
         cache.need_space(tmp_path, 10**18)
 
 
