@@ -35,7 +35,8 @@ setup(
     extras_require={
         "dali": ["nvidia-dali-cuda120>=2.0"],
         "dali-cu13": ["nvidia-dali-cuda130>=2.0"],
-        "dev": ["pytest>=8", "ruff>=0.6", "hypothesis>=6", "torchmetrics>=1.4"],
+        "export": ["safetensors>=0.4"],
+        "dev": ["pytest>=8", "ruff>=0.6", "hypothesis>=6", "torchmetrics>=1.4", "safetensors>=0.4"],
     },
     entry_points={"console_scripts": ["fasttrain = fasttrain.cli:main"]},
 )

@@ -8,6 +8,9 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "RunConfig": "fasttrain.config",
     "run": "fasttrain.api",
+    "evaluate": "fasttrain.inference.evaluate",
+    "predict": "fasttrain.inference.predict",
+    "export": "fasttrain.inference.export",
     "load_run": "fasttrain.report.load",
     "FasttrainError": "fasttrain.errors",
 }

@@ -1,7 +1,6 @@
 """The command line: parses, calls one function, maps errors to exit codes. `--help` never imports torch."""
 
 import argparse
-import dataclasses
 import difflib
 import functools
 import importlib
@@ -10,9 +9,12 @@ import re
 import sys
 
 from fasttrain import __version__
+from fasttrain.bench.results import check_outputs
 from fasttrain.completion import SHELLS, script
-from fasttrain.config import FLAGS, RunConfig, choice, choices, integer
+from fasttrain.config import FLAGS, RunConfig, choice, integer
 from fasttrain.errors import ConfigError, FasttrainError
+from fasttrain.flags import add_config_flags, read_config, split_variant
+from fasttrain.inference.commands import COMMANDS
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,7 +41,7 @@ def build_parser():
                                                   "allows, and shows where the time goes.")
     parser.add_argument("--version", action="version", version=f"fasttrain {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for add in (add_run, add_profile, add_bench, add_summary, add_data, add_env, add_completion):
+    for add in (add_run, add_inference, add_profile, add_bench, add_summary, add_data, add_env, add_completion):
         add(commands)
     return parser
 
@@ -48,42 +50,6 @@ def add_command(commands, name, function, text):
     command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     command.set_defaults(function=function, parser=command)
     return command
-
-
-def add_config_flags(command):
-    """The flags that fill a RunConfig; those not given stay out of the parsed namespace."""
-    fields = {field.name: field for field in dataclasses.fields(RunConfig)}
-    for name in FLAGS:
-        short = ["-a"] if name == "arch" else []
-        metavar = name.split("_")[-1].upper()
-        values = f" ({', '.join(choices(name))})" if len(choices(name)) > 1 else ""
-        command.add_argument(*short, f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, metavar=metavar,
-                             help=fields[name].metadata["help"].replace("%", "%%") + values)
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets",
-                         help="any key of the configuration, such as augment.flip=random; repeatable")
-    command.add_argument("--config", action="append", default=[], metavar="FILE",
-                         help="YAML with keys of the configuration; repeatable, later files win")
-
-
-def read_config(arguments):
-    """The RunConfig that the flags describe. `--resume FOLDER` starts from that run's own configuration."""
-    flags = {name: value for name, value in vars(arguments).items() if name in FLAGS}
-    flags.update(split_variant(flags))
-    files = list(arguments.config)
-    if flags.get("resume", "never") not in ("never", "auto"):
-        files.insert(0, os.path.join(flags["resume"], "config.yaml"))
-        flags.setdefault("out", None)
-    return RunConfig.load(files, flags, arguments.sets)
-
-
-def split_variant(flags):
-    """`-a resnet18_maxpool` names arch and head at once; a bare arch leaves the head alone."""
-    arch, underscore, head = flags.get("arch", "").partition("_")
-    if not underscore:
-        return {}
-    if flags.get("head", head) != head:
-        raise ConfigError(f"--arch {flags['arch']} names the head {head!r}, --head {flags['head']!r}: give one of them")
-    return {"arch": arch, "head": head}
 
 
 def add_run(commands):
@@ -107,6 +73,23 @@ def run(arguments):
         print("\n".join(api.dry_run(config)))
     else:
         api.run(config)
+
+
+def add_inference(commands):
+    for name, (text, add_arguments, _) in COMMANDS.items():
+        command = add_command(commands, name, inference, text)
+        command.add_argument("checkpoint", metavar="CKPT", help="a checkpoint file, or a run folder for its best one")
+        add_arguments(command)
+        command.add_argument("--json", metavar="FILE", help="write the result to FILE")
+
+
+def inference(arguments):
+    """Each of these commands is a function of the parsed flags that returns (result, lines that tell it)."""
+    check_outputs(arguments.json, getattr(arguments, "out", None))
+    result, lines = COMMANDS[arguments.command][-1](arguments)
+    if arguments.json:
+        write_json(arguments.json, result)
+    print("\n".join(lines))
 
 
 def add_profile(commands):
@@ -148,8 +131,6 @@ def add_bench(commands):
 
 def bench(arguments):
     """Each benchmark is a module with `add_arguments`, `options` and a function `bench_<name>`."""
-    from fasttrain.bench.results import check_outputs
-
     check_outputs(arguments.json, arguments.plot)
     name = arguments.action
     module = importlib.import_module(f"fasttrain.bench.{name}")

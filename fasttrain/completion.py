@@ -1,6 +1,7 @@
 """Shell completion: a script for bash, zsh or fish, made from the parser of the command line by shtab."""
 
 from fasttrain.config import choices, known_keys
+from fasttrain.inference.commands import FORMATS
 
 SHELLS = ("bash", "zsh", "fish")
 # what stands in a usage line for a file or folder
@@ -8,7 +9,7 @@ PATHS = ("DATA", "DIR", "FILE", "FOLDER", "OUT", "PATH", "RESUME", "RUN")
 # words that may stand in place of a path
 WORDS = {"data": "synthetic", "resume": "auto never"}
 # further values that can be listed, by the name of the argument
-VALUES = {"split": ["train", "val"], "shell": SHELLS, "sets": [f"{key}=" for key in known_keys()]}
+VALUES = {"split": ["train", "val"], "to": FORMATS, "shell": SHELLS, "sets": [f"{key}=" for key in known_keys()]}
 
 
 def script(parser, shell):

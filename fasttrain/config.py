@@ -17,6 +17,7 @@ from fasttrain.errors import ConfigError
 from fasttrain.registry import ARCHS, HEADS, LOADERS, OPTIMIZERS, SCHEDULES, unknown
 
 COMPILE_MODES = ("auto", "off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -215,7 +216,7 @@ class RunConfig(Checked):
     optimizer: Optimizer | dict | None = setting(optional(section(Optimizer)), None)
     schedule: Schedule | dict | None = setting(optional(section(Schedule)), None)
     seed: int = setting(integer(0, 2**32 - 1), 0, "decides initial weights, order and augmentation")
-    device: str = setting(choice(("auto", "cpu", "cuda")), "auto", "where to train")
+    device: str = setting(choice(DEVICES), "auto", "the processor")
     precision: str | None = setting(optional(choice(PRECISIONS)), None, "arithmetic; auto: the fastest that is native")
     compile: str | None = setting(optional(choice(COMPILE_MODES)), None, "torch.compile mode; auto: where it pays")
     channels_last: bool | None = setting(optional(boolean), None, "NHWC activations")

@@ -14,9 +14,12 @@ ROOT = Path(fasttrain.__file__).parent
 # the first pattern that a module starts with is its layer; it may import from its own layer and from those below
 LAYERS = [
     ("fasttrain.config", 0), ("fasttrain.registry", 0), ("fasttrain.keyed", 0), ("fasttrain.errors", 0),
+    ("fasttrain.flags", 0),
     ("fasttrain.runtime", 1), ("fasttrain.train.trainer", 3), ("fasttrain.data", 2), ("fasttrain.models", 2),
     ("fasttrain.train", 2), ("fasttrain.observe", 2), ("fasttrain.bench", 4), ("fasttrain.report", 4),
-    ("fasttrain.api", 5), ("fasttrain.cli", 6), ("fasttrain.__main__", 7), ("fasttrain", 0),
+    ("fasttrain.inference", 4),
+    ("fasttrain.api", 5), ("fasttrain.cli", 6), ("fasttrain.completion", 6), ("fasttrain.__main__", 7),
+    ("fasttrain", 0),
 ]
 
 

@@ -38,6 +38,7 @@ def scripts(tmp_path_factory):
     ("run --epochs ", {""}),
     ("data preview --split ", {"train", "val"}),
     ("data synth ", {"my photos", "set.zip"}),
+    ("export run --to ", {"safetensors", "torch-export"}),
     ("completion ", set(SHELLS)),
 ])
 def test_tab_in_bash(scripts, tmp_path, line, offered):

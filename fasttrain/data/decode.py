@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import PIL
-from PIL import Image
+from PIL import Image, ImageOps
 
 try:
     import simplejpeg
@@ -33,8 +33,6 @@ def decode_into(data, out):
     Resize and CenterCrop do. Raises ValueError for what is no image, is cut, or is damaged in a way a decoder can see
     (many damaged JPEGs look whole to every decoder: only a checksum of the source proves integrity).
     """
-    if not data:
-        raise ValueError("the file is empty")
     size = out.shape[0]
     if simplejpeg and _turbo_reads(data, size):
         simplejpeg.decode_jpeg(data, "RGB", buffer=out, strict=True)
@@ -55,13 +53,30 @@ def _turbo_reads(data, size):
     return height == width == size and color in TURBO_COLORS
 
 
-def _open(data):
-    """The whole image as RGB, and whether it is a JPEG of one or three components."""
+def decode_photo(data, size):
+    """An image of any size and format as uint8 [size, size, 3], as `decode_into` has it, but the right way up.
+
+    Cameras note in EXIF how they were held; data sets are read as they are stored. Raises ValueError as `decode_into`.
+    """
+    image, _ = _open(data, ImageOps.exif_transpose)
+    return np.asarray(_resize(image, size))
+
+
+def _open(data, change=lambda image: image):
+    """The whole image, changed, as RGB, and whether it is a JPEG of one or three components."""
+    if not data:
+        raise ValueError("the file is empty")
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return image.convert("RGB"), image.format == "JPEG" and image.mode in PILLOW_COLORS
+            return _to_rgb(change(image)), image.format == "JPEG" and image.mode in PILLOW_COLORS
     except Exception as error:  # Pillow's readers raise a dozen types on damaged input
         raise ValueError(_reason(error)) from error
+
+
+def _to_rgb(image):
+    if image.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255 instead of scaling them
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def _reason(error):

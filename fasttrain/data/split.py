@@ -40,6 +40,12 @@ class Split:
     def num_classes(self):
         return len(self.classes)
 
+    @property
+    def facts(self):
+        """What a network trained on this split needs to be used without it: plain lists, for a checkpoint."""
+        return {"classes": list(self.classes), "class_names": list(self.class_names), "mean": list(self.mean),
+                "std": list(self.std)}
+
 
 def class_count(classes, available):
     """How many classes a view has: all of `available` for None; ConfigError unless 1 <= classes <= available."""

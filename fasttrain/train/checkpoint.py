@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import os
-import pickle
+import warnings
 from pathlib import Path
 
 import torch
@@ -92,11 +92,33 @@ class Checkpoints:
             return state
 
 
+def read_checkpoint(path):
+    """The state in the file `path`, or in `best.pt` of the run folder `path`: (state, the file's Path).
+
+    Where a manifest beside it lists the file, its sha256 is checked. DataError for what is no whole checkpoint.
+    """
+    path = Path(path)
+    if path.is_dir():
+        folder = path if (path / "best.pt").exists() else path / "checkpoints"
+        if not (folder / "best.pt").exists():
+            raise DataError(f"{path}: holds no checkpoints/best.pt: name a run folder or a checkpoint file")
+        path = folder / "best.pt"
+    checkpoints = Checkpoints(path.parent)
+    if path.suffix == ".pt" and path.name in checkpoints.manifest():
+        return checkpoints.load(path.stem), path
+    try:
+        return read_state(path, path.read_bytes()), path
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
+
+
 def read_state(path, data):
     """Unpickles a checkpoint's bytes, tensors and plain values only; never runs code from it."""
     try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch remarks on foreign files that are refused below
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception:  # bytes that are no checkpoint fail in as many ways as there are bytes
         raise DataError(f"{path}: not a checkpoint of fasttrain") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise DataError(f"{path}: not a checkpoint of this version of fasttrain (format {FORMAT})")

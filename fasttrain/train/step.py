@@ -127,7 +127,7 @@ class Step:
         """Compiles and captures, as the runtime says, on real shapes without training: the state stays as it is.
 
         Where that fails the next simpler form runs, and `warn` gets one line that says so. Without an `eval_batch` only
-        training is prepared.
+        training is prepared, and the other way round.
         """
         if self.runtime.compile == "off":
             return
@@ -156,7 +156,8 @@ class Step:
     def compile(self, train_batch, eval_batch):
         self.forward_train = Compiled(self.loss_and_sums, self.runtime.inductor_mode)
         self.forward_eval = Compiled(self.eval_sums, self.runtime.inductor_mode)
-        self.train(train_batch, 0.0, 0, 0)
+        if train_batch is not None:
+            self.train(train_batch, 0.0, 0, 0)
         if eval_batch is not None:
             self.evaluate(eval_batch)
 
@@ -165,8 +166,9 @@ class Step:
 
     def capture(self, train_batch, eval_batch):
         pool = torch.cuda.graph_pool_handle()
-        self.prepare(0.0, 0)
-        self.run_train = Captured(self.update, train_batch[:2], pool)
+        if train_batch is not None:
+            self.prepare(0.0, 0)
+            self.run_train = Captured(self.update, train_batch[:2], pool)
         if eval_batch is not None:
             self.evaluate(eval_batch)
             with torch.no_grad():

@@ -25,6 +25,7 @@ class Trainer:
     def __init__(self, config, runtime, train_split, val_split, checkpoints, events):
         self.config, self.runtime, self.events, self.checkpoints = config, runtime, events, checkpoints
         self.data = {"train": train_split.fingerprint, "val": val_split.fingerprint}
+        self.facts = train_split.facts
         spec = LoaderSpec(train_split, config.batch_size, train=True, seed=config.seed, augment=config.augment,
                           drop_last=config.drop_last, device=runtime.device)
         eval_spec = LoaderSpec(val_split, min(config.batch_size, len(val_split)), train=False, device=runtime.device)
@@ -146,8 +147,8 @@ class Trainer:
 
     def state_dict(self):
         """Everything that the rest of the run depends on; all else is a function of the config."""
-        return {**self.step.state_dict(), "config": self.config.to_dict(), "data": self.data, "epoch": self.epoch,
-                "step_in_epoch": self.step_in_epoch, "best": self.best, "rows": self.rows}
+        return {**self.step.state_dict(), "config": self.config.to_dict(), "data": self.data, **self.facts,
+                "epoch": self.epoch, "step_in_epoch": self.step_in_epoch, "best": self.best, "rows": self.rows}
 
     def load_state_dict(self, state):
         """Continues from `state`; DataError if it was trained on other images."""

@@ -1,0 +1,1 @@
+"""What a checkpoint is good for: to be measured on a split, to name what images show, to leave for other programs."""

@@ -1,0 +1,76 @@
+"""`fasttrain eval`: a checkpoint on a split, through any loader."""
+
+import contextlib
+import dataclasses
+import time
+
+from fasttrain import runtime as runtimes
+from fasttrain.config import choice, integer
+from fasttrain.data import loaders
+from fasttrain.data.batch import LoaderSpec
+from fasttrain.data.pack import open_pack
+from fasttrain.data.progress import progress_bar
+from fasttrain.data.sources import open_source
+from fasttrain.errors import DataError
+from fasttrain.inference.commands import SPLITS
+from fasttrain.inference.trained import load_trained
+from fasttrain.train import metrics
+from fasttrain.train.step import Step
+
+
+def evaluate(checkpoint, split="val", **changes):
+    """Measures a checkpoint (a file, or a run folder for its best one) on the "train" or "val" images, unaugmented.
+
+    changes: keys of `RunConfig`, such as `data`, `loader`, `limit_val` or `device`; the others are those of the run.
+    Returns a dict with `<split>_loss` and so on as in `metrics.jsonl`: equal to the bit with the settings and on the
+    machine of the run. Raises ConfigError, or DataError for a bad checkpoint and for data of other classes.
+    """
+    choice(SPLITS)("split", split)
+    trained = load_trained(checkpoint, changes.get("data"))
+    config = trained.config.replace(**changes)
+    runtime = runtimes.resolve(config)
+    images = open_images(trained, config, split)
+    batch_size = min(integer(1)("batch_size", config.batch_size), len(images))
+    spec = LoaderSpec(images, batch_size, train=False, device=runtime.device)
+    name, note = loaders.choose(config.loader, spec)
+    step = Step(trained.build(), config, runtime, images, steps_per_epoch=0, val_images=len(images))
+    with runtimes.memory_errors(batch_size):
+        notes = [*runtime.notes, note]
+        seconds = measure(step, loaders.build(name, spec), notes.append)
+    confusion = metrics.confusion_matrix(images.labels, step.predicted[:-1].cpu().numpy(), images.num_classes)
+    return {
+        "checkpoint": str(trained.path), "variant": config.variant, "epoch": trained.epoch,
+        "split": split, "images": len(images), "classes": images.num_classes,
+        **metrics.means(step.sums.tolist(), split),
+        f"{split}_macro_f1": metrics.macro_f1(confusion),
+        "seconds": seconds, "loader": name, "device": str(runtime.device), "precision": runtime.precision,
+        "compile": runtime.compile, "batch_size": batch_size, "notes": notes,
+    }
+
+
+def open_images(trained, config, name):
+    """The split `name` as the network saw it: its classes, which must be those of the data, and its normalisation."""
+    pack = open_pack(open_source(config.data), config.image_size)
+    split = pack.split(name, config.classes, config.limit_train if name == "train" else config.limit_val)
+    if split.classes != trained.classes:
+        known = set(trained.classes)
+        stranger = next((c for c in split.classes if c not in known), None)
+        what = f"{stranger} is none of them" if stranger else f"the data has {len(split.classes)}"
+        raise DataError(f"{trained.path}: was trained on {len(known)} classes, and {what}: choose other --data "
+                        f"or --classes")
+    return dataclasses.replace(split, mean=tuple(trained.mean), std=tuple(trained.std))
+
+
+def measure(step, loader, warn):
+    """One pass over the loader's images, into the sums of `step`; returns the seconds that it took."""
+    with contextlib.closing(loader), progress_bar(True) as bar:
+        task = bar.add_task("evaluating", total=len(loader))
+        if step.runtime.compile != "off":
+            step.warm_up(None, next(iter(loader)), warn)
+        step.reset()
+        started = time.monotonic()
+        for batch in loader:
+            step.evaluate(batch)
+            bar.advance(task)
+        step.runtime.synchronize()
+    return time.monotonic() - started

@@ -1,0 +1,104 @@
+"""`fasttrain export`: a checkpoint's network for other programs, read back and compared before it counts as written.
+
+`safetensors`: the weights under the names that torchvision gives them (the head `dropout` has its own), and in the
+metadata what it takes to use them. `torch-export`: one program from uint8 pixels [B, S, S, 3], RGB, for any B, to fp32
+logits [B, K], normalisation included; `torch.export.load(FILE).module()(pixels)` needs torch and nothing of fasttrain.
+"""
+
+import io
+import json
+
+import torch
+
+from fasttrain import runtime as runtimes
+from fasttrain.config import choice
+from fasttrain.data.sources.drawing import draw, look_of
+from fasttrain.errors import ConfigError, DataError
+from fasttrain.inference.commands import FORMATS
+from fasttrain.inference.trained import Classifier, load_trained
+from fasttrain.models import build_model
+from fasttrain.train.checkpoint import write_atomic
+
+TOLERANCE = 1e-4  # of the largest logit: between two ways of computing the same in fp32
+CPU = runtimes.Runtime(torch.device("cpu"), "fp32", "off", channels_last=False)
+METADATA = "fasttrain.json"  # the name of the extra file inside a torch.export archive
+
+
+def export(checkpoint, out, to="safetensors"):
+    """Writes the network of a checkpoint (a file, or a run folder for its best one) to the file `out`.
+
+    Returns {"file", "bytes", "max_difference", "largest_logit"} of the comparison with the checkpoint's network on
+    drawn images. Raises ConfigError for an unknown format or a library that is missing; DataError for a bad checkpoint,
+    a file that cannot be written, or an export that computes something else: then nothing is written.
+    """
+    encode, decode = CODECS[choice(FORMATS)("to", to)]
+    trained = load_trained(checkpoint)
+    classifier = trained.classifier(CPU)
+    data = encode(trained, classifier)
+    images = example_images(trained.config.image_size)
+    with torch.inference_mode():
+        expected = classifier(images)
+        difference = (decode(data)(images) - expected).abs().max().item()
+    largest = expected.abs().max().item()
+    if not difference <= TOLERANCE * largest:
+        raise DataError(f"{out}: not written: the exported network's logits differ by {difference:g} from the "
+                        f"checkpoint's, whose largest is {largest:g}")
+    write_atomic(out, data)
+    return {"file": str(out), "bytes": len(data), "max_difference": difference, "largest_logit": largest}
+
+
+def describe(trained):
+    """What a program must know to use the weights: plain values."""
+    config = trained.config
+    return {"arch": config.arch, "head": config.head, "stem": config.stem, "image_size": config.image_size,
+            "classes": trained.classes, "class_names": trained.class_names, "mean": trained.mean, "std": trained.std,
+            "input": "(pixels / 255 - mean) / std, RGB, NCHW", "epoch": trained.epoch, "metrics": trained.row}
+
+
+def example_images(size, count=8):
+    """Drawn pictures of several classes: uint8 [count, size, size, 3]."""
+    return torch.cat([torch.from_numpy(draw(0, label, look_of(0, label), [label], size)[0]) for label in range(count)])
+
+
+def to_safetensors(trained, classifier):
+    """The weights as the bytes of a .safetensors file; `describe` is its metadata, what is no text as JSON."""
+    weights = {name: tensor.contiguous() for name, tensor in trained.weights.items()}
+    facts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in describe(trained).items()}
+    return safetensors().save(weights, {"format": "pt", **facts})
+
+
+def from_safetensors(data):
+    """The Classifier that such bytes describe."""
+    header = int.from_bytes(data[:8], "little")
+    facts = json.loads(data[8:8 + header])["__metadata__"]
+    classes, size, mean, std = (json.loads(facts[key]) for key in ("classes", "image_size", "mean", "std"))
+    model = build_model(facts["arch"], facts["head"], len(classes), size, facts["stem"], seed=0).eval()
+    model.load_state_dict(safetensors().load(data))
+    return Classifier(model, mean, std, CPU)
+
+
+def safetensors():
+    """The library's module for torch; ConfigError that names the extra where it is missing or broken."""
+    try:
+        import safetensors.torch
+    except Exception as error:  # a broken install raises more than ImportError
+        raise ConfigError(f"--to safetensors: the library cannot be imported ({error}); "
+                          "pip install 'fasttrain[export]'") from None
+    return safetensors.torch
+
+
+def to_torch_export(trained, classifier):
+    """The network with its normalisation as the bytes of a .pt2 archive, for any number of images."""
+    images = example_images(trained.config.image_size, 2)
+    program = torch.export.export(classifier, (images,), dynamic_shapes={"images": {0: torch.export.Dim("batch")}})
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={METADATA: json.dumps(describe(trained))})
+    return buffer.getvalue()
+
+
+def from_torch_export(data):
+    """The program in such bytes, as a function of pixels."""
+    return torch.export.load(io.BytesIO(data)).module()
+
+
+CODECS = {"safetensors": (to_safetensors, from_safetensors), "torch-export": (to_torch_export, from_torch_export)}

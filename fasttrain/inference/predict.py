@@ -1,0 +1,48 @@
+"""`fasttrain predict`: what a trained network sees in images of any size and format."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fasttrain import runtime as runtimes
+from fasttrain.data.decode import decode_photo
+from fasttrain.errors import DataError
+from fasttrain.inference.trained import load_trained
+
+BATCH = 64  # images at a time
+
+
+def predict(checkpoint, images, top=5, device="auto"):
+    """The `top` likeliest classes of each image, likeliest first.
+
+    checkpoint: a file, or a run folder for its best one. images: paths; each image is resized to the side that the
+    network was trained on, shorter side first, and its centre cut out. Returns a list of
+    {"image": path, "top": [{"class": id, "name": readable name, "probability": 0 ... 1}, ...]}.
+    Raises DataError for a bad checkpoint, or names the first file that is no image.
+    """
+    runtime = runtimes.Runtime(runtimes.choose_device(device)[0], "fp32", "off", channels_last=True)
+    trained = load_trained(checkpoint)
+    classifier = trained.classifier(runtime)
+    names = [{"class": one, "name": name} for one, name in zip(trained.classes, trained.class_names, strict=True)]
+    found = []
+    for start in range(0, len(images), BATCH):
+        paths = images[start:start + BATCH]
+        pixels = np.stack([read_image(path, trained.config.image_size) for path in paths])
+        with torch.inference_mode():
+            probabilities = classifier(torch.from_numpy(pixels).to(runtime.device)).softmax(1)
+        best = probabilities.topk(min(top, len(names)))
+        for path, values, classes in zip(paths, best.values.tolist(), best.indices.tolist(), strict=True):
+            ranking = [{**names[k], "probability": value} for k, value in zip(classes, values, strict=True)]
+            found.append({"image": str(path), "top": ranking})
+    return found
+
+
+def read_image(path, size):
+    """The image file at `path` as uint8 [size, size, 3], RGB; DataError where it is none."""
+    try:
+        return decode_photo(Path(path).read_bytes(), size)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise DataError(f"{path}: cannot be read as an image: {error}") from None
