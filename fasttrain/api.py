@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fasttrain import runtime as runtimes
 from fasttrain.config import fit_to_data
-from fasttrain.data.pack import open_pack
+from fasttrain.data.pack import open_pack, open_splits
 from fasttrain.data.sources import open_source
 from fasttrain.errors import ConfigError, DivergedError, Interrupted
 from fasttrain.observe.environment import versions
@@ -120,13 +120,6 @@ def profile(config, steps=30):
     except OSError as error:
         raise ConfigError(f"{folder}: cannot write: {error.strerror or error}; choose another --out") from None
     return found, folder
-
-
-def open_splits(config):
-    """The training and validation `Split` that a RunConfig asks for, packed on first use."""
-    pack = open_pack(open_source(config.data), config.image_size)
-    limits = {"train": config.limit_train, "val": config.limit_val}
-    return tuple(pack.split(name, config.classes, limit) for name, limit in limits.items())
 
 
 def preview(location=None, image_size=64, split="train", out="preview.png"):

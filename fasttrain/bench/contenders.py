@@ -6,8 +6,7 @@ from fasttrain import runtime as runtimes
 from fasttrain.config import RunConfig, fit_to_data
 from fasttrain.data import loaders
 from fasttrain.data.batch import LoaderSpec
-from fasttrain.data.pack import open_pack
-from fasttrain.data.sources import open_source
+from fasttrain.data.pack import open_splits
 from fasttrain.data.split import Split
 from fasttrain.models import build_model
 from fasttrain.observe import ceilings
@@ -113,10 +112,3 @@ class EndToEnd:
         return {"seconds": train.seconds + val.seconds, "images": train.images,
                 "steps": len(self.trainer.train_loader),
                 "peak_memory_bytes": peak_memory_bytes(self.trainer.runtime.device)}
-
-
-def open_splits(config):
-    """The training and validation Split of a RunConfig."""
-    pack = open_pack(open_source(config.data), config.image_size)
-    limits = {"train": config.limit_train, "val": config.limit_val}
-    return [pack.split(name, config.classes, limit) for name, limit in limits.items()]

@@ -1,18 +1,16 @@
 """`fasttrain bench e2e`: whole epochs with loader and evaluation, as a run does them; peers in turns, A B C A B C."""
 
 import contextlib
-import importlib.util
 import os
 import tempfile
 
-from fasttrain.bench.results import environment
+from fasttrain.bench.peers import load_peers
+from fasttrain.bench.results import environment, spread
 from fasttrain.bench.rows import failed_row, make_row
 from fasttrain.bench.worker import Failure, Worker
 from fasttrain.config import fit_to_data, integer
-from fasttrain.errors import ConfigError
 
 CONTENDER = "fasttrain.bench.contenders:EndToEnd"
-PEERS = "benchmarks.peers"
 
 
 def add_arguments(command):
@@ -28,65 +26,78 @@ def options(arguments, config):
             "empty_cache": arguments.empty_cache}
 
 
-def contenders(config, peers):
-    """[(name, contender, RunConfig)]: fasttrain; with `peers` also those of benchmarks/peers, and a constant batch."""
-    chosen = [("fasttrain", CONTENDER, config)]
-    if peers:
-        if importlib.util.find_spec(PEERS.split(".")[0]) is None or importlib.util.find_spec(PEERS) is None:
-            raise ConfigError("--peers: they live in benchmarks/ of the source tree; run `python -m fasttrain` there")
-        chosen += [(name, contender, config) for name, contender in importlib.import_module(PEERS).CONTENDERS.items()]
-        chosen.append(("fasttrain, constant batch", CONTENDER, config.replace(loader="constant")))
-    return chosen
-
-
 def bench_e2e(config, rounds=3, peers=False, empty_cache=False, report=print):
-    """Measures epochs of training and evaluation: {"environment", "rows"}.
+    """Measures epochs of training and evaluation: {"environment", "rows", "speedups"}.
 
     Two rows for each contender: "NAME, cold", from the start of its process to the end of its first epoch, and "NAME,
-    warm", the `rounds` epochs after it. They take turns, epoch by epoch. empty_cache: start without compiled kernels.
-    report: gets a line for each epoch. Raises ConfigError and DataError for what no contender can do; what only one
-    cannot is a row.
+    warm", the `rounds` epochs after it. They take turns, epoch by epoch. peers: also the trainers of benchmarks/peers,
+    and fasttrain on a constant batch, which is the ceiling; `speedups` says how many times as fast as each of them
+    fasttrain was, warm, as a spread over the rounds. empty_cache: start without compiled kernels. report: gets a line
+    for each epoch. Raises ConfigError and DataError for what no contender can do; what only one cannot is a row.
     """
-    from fasttrain import runtime
-    from fasttrain.bench.contenders import open_splits
+    from fasttrain import runtime as runtimes
+    from fasttrain.data.pack import open_splits
 
-    runtime.resolve(config)
-    config = fit_to_data(config, len(open_splits(config)[0]))
+    package = load_peers() if peers else None
+    runtime = runtimes.resolve(config)
+    train, val = open_splits(config)
+    config = fit_to_data(config.replace(precision=runtime.precision, compile=runtime.compile), len(train))
     with contextlib.ExitStack() as stack:
-        cache = stack.enter_context(tempfile.TemporaryDirectory())
-        variables = {"TORCHINDUCTOR_CACHE_DIR": os.path.join(cache, "compile")} if empty_cache else {}
-        racers = [Racer(*entry, variables, report) for entry in contenders(config, peers)]
-        for racer in racers:
-            stack.callback(racer.close)
-            racer.start()
-        for _ in range(1 + rounds):
-            for racer in racers:
-                racer.go()
+        scratch = stack.enter_context(tempfile.TemporaryDirectory())
+        variables = {"TORCHINDUCTOR_CACHE_DIR": os.path.join(scratch, "compile")} if empty_cache else {}
+        racers = [Racer("fasttrain", CONTENDER, config, {}, variables, report)]
+        if peers:
+            shared = package.share(config, train, val, scratch)
+            racers += [Racer(name, contender, config, shared, variables, report)
+                       for name, contender in package.TRAINERS.items()]
+            racers.append(Racer("constant batch", CONTENDER, config.replace(loader="constant"), {}, variables, report))
+        race(racers, rounds, stack)
         rows = [row for racer in racers for row in racer.rows()]
-    settings = environment(config=config.to_dict(), rounds=rounds, empty_compile_cache=empty_cache, page_cache="warm")
-    return {"environment": settings, "rows": rows}
+    images = {split.name: {"images": len(split), "fingerprint": split.fingerprint} for split in (train, val)}
+    settings = environment(config=config.to_dict(), images=images, rounds=rounds, empty_compile_cache=empty_cache,
+                           page_cache="warm")
+    return {"environment": settings, "rows": rows, "speedups": speedups(*racers)}
+
+
+def race(racers, rounds, stack):
+    """Starts the racers one after the other; then they take turns. Their processes end with `stack`."""
+    for racer in racers:
+        stack.callback(racer.close)
+        racer.start()
+    for _ in range(1 + rounds):
+        for racer in racers:
+            racer.go()
+
+
+def speedups(first, *others):
+    """How many times as fast as each other racer the first one was, round by round: [{"over", "median", ...}]."""
+    return [{"over": other.name, **spread(a / b for a, b in zip(first.speeds()[1:], other.speeds()[1:], strict=True))}
+            for other in others if not (first.failure or other.failure)]
 
 
 class Racer:
     """A contender with what it measured so far; one that failed stays out of further rounds."""
 
-    def __init__(self, name, contender, config, variables, report):
+    def __init__(self, name, contender, config, more_settings, variables, report):
         self.name, self.contender, self.config = name, contender, config
+        self.settings = {"config": config.to_dict(), **more_settings}
         self.variables, self.report = variables, report
         self.worker, self.samples, self.failure = None, [], None
 
     def start(self):
         with self.failing():
-            self.worker = Worker(self.contender, {"config": self.config.to_dict()}, self.variables)
+            self.worker = Worker(self.contender, self.settings, self.variables)
             self.report(f"{self.name}: ready after {self.worker.ready_seconds:.1f} s")
 
     def go(self):
         if self.failure is None:
             with self.failing():
-                sample = self.worker.measure()
-                self.samples.append(sample)
-                speed = sample["images"] / sample["seconds"]
-                self.report(f"{self.name}: epoch {len(self.samples)}, {speed:,.0f} images/s")
+                self.samples.append(self.worker.measure())
+                self.report(f"{self.name}: epoch {len(self.samples)}, {self.speeds()[-1]:,.1f} images/s")
+
+    def speeds(self):
+        """Images a second in each epoch so far."""
+        return [sample["images"] / sample["seconds"] for sample in self.samples]
 
     @contextlib.contextmanager
     def failing(self):

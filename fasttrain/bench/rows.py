@@ -2,6 +2,13 @@
 
 from fasttrain.bench.results import spread
 
+# what a row says of how it was run, in words
+SETTINGS = {
+    "batch_size": "batch {}".format, "precision": str,
+    "compile": lambda value: "eager" if value == "off" else f"compile {value}",
+    "channels_last": lambda value: "NHWC" if value else "NCHW", "loader": "loader {}".format,
+}
+
 
 def make_row(config, name, facts, samples):
     """The row of a contender that ran.
@@ -27,12 +34,14 @@ def failed_row(config, name, status):
 
 
 def identity(config, name, facts):
-    keys = ("batch_size", "precision", "compile", "channels_last", "loader")
-    return {"arch": config.arch, "head": config.head, **{key: facts.get(key, getattr(config, key)) for key in keys},
+    return {"arch": config.arch, "head": config.head, **{key: facts.get(key, getattr(config, key)) for key in SETTINGS},
             "name": name}
 
 
-def label(row):
-    """A row's settings in words."""
-    layout = "channels-last" if row["channels_last"] else "NCHW"
-    return f"{row['name']}: batch {row['batch_size']}, {row['precision']}, compile {row['compile']}, {layout}"
+def labels(rows, apart=()):
+    """(what all rows share, [what tells each row from the others]) in words, without the settings named in `apart`."""
+    words = [{key: say(row[key]) for key, say in SETTINGS.items() if key not in apart} for row in rows]
+    shared = {key: text for key, text in words[0].items() if all(other[key] == text for other in words)}
+    own = [", ".join(text for key, text in settings.items() if key not in shared) for settings in words]
+    return ", ".join(shared.values()), [f"{row['name']}: {text}" if text else row["name"]
+                                        for row, text in zip(rows, own, strict=True)]

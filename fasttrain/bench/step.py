@@ -1,9 +1,11 @@
 """`fasttrain bench step`: the training step alone, on one constant batch, over a grid of settings."""
 
+import importlib.util
 import itertools
 
+from fasttrain.bench.peers import load_peers
 from fasttrain.bench.results import environment, listed
-from fasttrain.bench.rows import failed_row, label, make_row
+from fasttrain.bench.rows import failed_row, labels, make_row
 from fasttrain.bench.worker import Failure, Worker
 from fasttrain.config import COMPILE_MODES, PRECISIONS, RunConfig, boolean, choice, integer, optional
 from fasttrain.registry import ARCHS, HEADS
@@ -27,6 +29,7 @@ def add_arguments(command):
         command.add_argument(f"--{name}", default=default, metavar=name.split("-")[-1].upper(),
                              help=f"default {default}")
     command.add_argument("--steps", metavar="N", help="steps in one measurement; default 100 on a GPU, 3 on a CPU")
+    command.add_argument("--peers", action="store_true", help="with torchvision's and timm's networks too")
     command.add_argument("--repeats", default=5, metavar="N", help="measurements of each setting; default 5")
 
 
@@ -37,38 +40,50 @@ def options(arguments):
             for name, (_, check) in GRID.items()}
     return {"configs": grid({name.replace("-", "_"): given[name] for name in FIXED}, axes),
             "steps": optional(integer(1))("--steps", arguments.steps),
-            "repeats": integer(1)("--repeats", arguments.repeats)}
+            "repeats": integer(1)("--repeats", arguments.repeats), "peers": arguments.peers}
 
 
 def grid(base, axes):
-    """A RunConfig for each combination. base: values of a RunConfig; axes: lists of values by name.
+    """A RunConfig for each combination, without `auto`. base: values of a RunConfig; axes: lists of values by name.
 
     Raises ConfigError for a value that is wrong or that this machine cannot do.
     """
-    from fasttrain import runtime
+    from fasttrain import runtime as runtimes
 
     configs = [RunConfig(**base, **dict(zip(axes, values, strict=True)), lr=0.1)
                for values in itertools.product(*axes.values())]
-    for config in configs:
-        runtime.resolve(config)
-    return configs
+    chosen = [runtimes.resolve(config) for config in configs]
+    return [config.replace(precision=runtime.precision, compile=runtime.compile)
+            for config, runtime in zip(configs, chosen, strict=True)]
 
 
-def bench_step(configs, steps=None, repeats=5, report=print):
+def bench_step(configs, steps=None, repeats=5, peers=False, report=print):
     """Measures the step of each RunConfig in a process of its own, one after the other: {"environment", "rows"}.
 
-    Out of memory is a row as well. report: gets a line for each.
+    Out of memory is a row as well. peers: also with the networks of benchmarks/peers that are installed. report: gets a
+    line for each.
     """
-    rows = []
-    for config in configs:
+    contenders = {"fasttrain": CONTENDER, **(networks(report) if peers else {})}
+    settings, rows = environment(steps=steps, repeats=repeats), []
+    for config, (library, contender) in itertools.product(configs, contenders.items()):
+        name = config.variant if library == "fasttrain" else f"{library} {config.arch}"
         try:
-            with Worker(CONTENDER, {"config": config.to_dict(), "steps": steps}) as worker:
+            with Worker(contender, {"config": config.to_dict(), "steps": steps}) as worker:
                 samples = [worker.measure() for _ in range(repeats)]
-                row = make_row(config, config.variant, worker.facts, samples)
-            result = f"{row['images_per_second']['median']:,.0f} images/s"
+                row = make_row(config, name, worker.facts, samples)
+            result = f"{row['images_per_second']['median']:,.1f} images/s"
         except Failure as failure:
-            row = failed_row(config, config.variant, failure.status)
+            row = failed_row(config, name, failure.status)
             result = f"{failure.status}: {failure}"
         rows.append(row)
-        report(f"{label(row)}: {result}")
-    return {"environment": environment(steps=steps, repeats=repeats), "rows": rows}
+        report(f"{name}, {labels([row])[0]}: {result}")
+    return {"environment": settings, "rows": rows}
+
+
+def networks(report):
+    """The contenders that run other libraries' networks, by library; tells which are not installed."""
+    known = load_peers().NETWORKS
+    for library in known:
+        if importlib.util.find_spec(library) is None:
+            report(f"{library}: left out, it is not installed")
+    return {library: contender for library, contender in known.items() if importlib.util.find_spec(library)}

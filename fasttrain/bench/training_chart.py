@@ -1,56 +1,70 @@
 """The rows of `bench step` and `bench e2e` as a table and as a picture."""
 
-from fasttrain.bench.rows import label
+import numpy as np
+
+from fasttrain.bench.rows import labels
 from fasttrain.observe.text import duration, size
 from fasttrain.report.curves import BLACK, BLUE, GREEN, ORANGE, new_figure, save
 
 STYLES = [(color, line, marker) for line, marker in (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
           for color in (BLUE, ORANGE, GREEN, BLACK)]
+FIRST, GRAY = ("fasttrain", "resnet"), "0.6"  # our own bars stand out from those of peers
 
 
 def render(result):
-    """A result as a rich table; what ran out of memory or failed says so in the place of its numbers."""
+    """A result as a rich renderable; what ran out of memory or failed says so in the place of its numbers."""
     from rich.box import SIMPLE_HEAD
+    from rich.console import Group
     from rich.table import Table
 
-    table = Table("contender", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("images/s", "min - max", "ms a step", "MFU", "compiling", "memory"):
+    shared, names = labels(result["rows"])
+    table = Table("contender", title=shared, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in ("images/s (min - max)", "ms a step", "MFU", "compiling", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in result["rows"]:
+    for name, row in zip(names, result["rows"], strict=True):
         speed = row["images_per_second"]
         numbers = (row["status"],) if row["status"] != "ok" else (
-            f"{speed['median']:,.1f}", f"{speed['min']:,.1f} - {speed['max']:,.1f}", f"{row['step_ms']['median']:,.2f}",
-            f"{row['mfu']:.1%}", duration(row["compile_seconds"]), size(row["peak_memory_bytes"]))
-        table.add_row(label(row), *numbers)
-    return table
+            f"{rate(speed['median'])} ({rate(speed['min'])} - {rate(speed['max'])})",
+            f"{row['step_ms']['median']:,.2f}", f"{row['mfu']:.1%}", duration(row["compile_seconds"]),
+            size(row["peak_memory_bytes"]))
+        table.add_row(name, *numbers)
+    lines = [f"fasttrain, warm, is {x['median']:.2f} times as fast as {x['over']} ({x['min']:.2f} to {x['max']:.2f})"
+             for x in result.get("speedups", [])]
+    return Group(table, *lines)
 
 
 def draw(result, path):
     """Draws a result into a PNG: lines over the batch size where that varies, else bars; whiskers from min to max."""
-    rows, title = result["rows"], f"Training speed on {result['environment']['cpu']}"
+    rows, machine = result["rows"], result["environment"]["cpu"]
     for device in result["environment"].get("devices", []):
         if device["name"] != "cpu":
-            title = f"Training speed on {device['name']}"
+            machine = device["name"]
     done = [row for row in rows if row["status"] == "ok"]
-    if len({row["batch_size"] for row in done}) > 1:
-        draw_lines(done, path, title)
+    by_size = len({row["batch_size"] for row in done}) > 1
+    shared, names = labels(rows, apart=("batch_size",) if by_size else ())
+    title = f"Training speed on {machine}\n{shared}"
+    if by_size:
+        draw_lines(rows, names, path, title)
     else:
-        draw_bars(rows, path, title)
+        draw_bars(rows, names, path, title)
 
 
-def draw_lines(rows, path, title):
-    lines = {}
-    for row in sorted(rows, key=lambda row: row["batch_size"]):
-        lines.setdefault(label(row).replace(f" batch {row['batch_size']},", ""), []).append(row)
+def draw_lines(rows, names, path, title):
+    lines = {name: [] for name in names}
+    for name, row in zip(names, rows, strict=True):
+        if row["status"] == "ok":
+            lines[name].append(row)
     figure = new_figure(10, 5 + 0.2 * len(lines), title)
     axes = figure.subplots()
     for (name, points), (color, line, marker) in zip(lines.items(), STYLES * len(lines), strict=False):
-        speeds, whiskers = zip(*map(speed_of, points), strict=True)
-        axes.errorbar([row["batch_size"] for row in points], speeds, list(zip(*whiskers, strict=True)), label=name,
+        points.sort(key=lambda row: row["batch_size"])
+        speeds, whiskers = [row["images_per_second"]["median"] for row in points], list(map(whiskers_of, points))
+        axes.errorbar([row["batch_size"] for row in points], speeds, np.reshape(whiskers, (-1, 2)).T, label=name,
                       color=color, linestyle=line, marker=marker, capsize=3)
     sizes = sorted({row["batch_size"] for row in rows})
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [f"{value:,}" for value in sizes])
+    axes.minorticks_off()
     axes.set_xlabel("batch size", fontsize=10)
     axes.set_ylabel("images/s", fontsize=10)
     axes.set_ylim(0)
@@ -61,17 +75,18 @@ def draw_lines(rows, path, title):
     save(figure, path)
 
 
-def draw_bars(rows, path, title):
-    figure = new_figure(10, 1.6 + 0.36 * len(rows), title)
+def draw_bars(rows, names, path, title):
+    figure = new_figure(10, 1.8 + 0.36 * len(rows), title)
     axes = figure.subplots()
     for place, row in enumerate(rows):
         if row["status"] != "ok":
             axes.text(0, place, f"  {row['status']}", va="center", fontsize=10)
             continue
-        speed, whiskers = speed_of(row)
-        axes.barh(place, speed, xerr=[[whiskers[0]], [whiskers[1]]], color=BLUE, capsize=3, height=0.7)
-        axes.text(speed + whiskers[1], place, f"  {speed:,.0f}", va="center", fontsize=10)
-    axes.set_yticks(range(len(rows)), list(map(label, rows)), fontsize=9)
+        speed, whiskers = row["images_per_second"]["median"], whiskers_of(row)
+        color = BLUE if row["name"].startswith(FIRST) else GRAY
+        axes.barh(place, speed, xerr=np.reshape(whiskers, (2, 1)), color=color, capsize=3, height=0.7)
+        axes.text(speed + whiskers[1], place, f"  {rate(speed)}", va="center", fontsize=10)
+    axes.set_yticks(range(len(rows)), names, fontsize=9)
     axes.invert_yaxis()
     axes.set_xlabel("images/s", fontsize=10)
     axes.margins(x=0.12)
@@ -80,7 +95,12 @@ def draw_bars(rows, path, title):
     save(figure, path)
 
 
-def speed_of(row):
-    """(median, (down to the minimum, up to the maximum)) of a row's images a second."""
+def rate(value):
+    """Images a second, in as many digits as mean something."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
+
+
+def whiskers_of(row):
+    """How far the slowest and the fastest measurement lie from the median, in images a second."""
     speed = row["images_per_second"]
-    return speed["median"], (speed["median"] - speed["min"], speed["max"] - speed["median"])
+    return speed["median"] - speed["min"], speed["max"] - speed["median"]

@@ -18,6 +18,7 @@ import numpy as np
 from fasttrain.data.cache import atomic_folder, cache_dir, locked, make_folder
 from fasttrain.data.manifest import check_files, read_manifest, write_manifest
 from fasttrain.data.pack_build import SCHEMA, build_pack
+from fasttrain.data.sources import open_source
 from fasttrain.data.split import Split, choose_rows, class_count, view_fingerprint
 from fasttrain.errors import ConfigError, DataError
 
@@ -100,6 +101,13 @@ def open_pack(source, image_size=64, cache=None, progress=True, on_message=None,
             seconds = time.monotonic() - started
             on_message(f"packed {source.location} once, in {seconds:.1f} s; later runs reuse {folder}")
     return pack
+
+
+def open_splits(config):
+    """(training Split, validation Split) that a RunConfig asks for, packed on first use."""
+    pack = open_pack(open_source(config.data), config.image_size)
+    limits = {"train": config.limit_train, "val": config.limit_val}
+    return tuple(pack.split(name, config.classes, limit) for name, limit in limits.items())
 
 
 def find_pack(source, image_size=64, cache=None):
