@@ -10,9 +10,9 @@ from fasttrain.data.pack import open_splits
 from fasttrain.data.split import Split
 from fasttrain.models import build_model
 from fasttrain.observe import ceilings
+from fasttrain.observe.cost import step_cost
 from fasttrain.observe.events import EventLog, Sink
 from fasttrain.observe.phases import Marks
-from fasttrain.observe.profile import cost_of
 from fasttrain.observe.timing import peak_memory_bytes
 from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.step import Step
@@ -28,7 +28,7 @@ def facts_of(step, loader_name):
     config, runtime = step.config, step.runtime
     return {"batch_size": config.batch_size, "precision": runtime.precision, "compile": runtime.compile,
             "channels_last": runtime.channels_last, "loader": loader_name, "compile_seconds": step.compile_seconds,
-            "flops_per_image": cost_of(step).flops,
+            "flops_per_image": step_cost(step).flops,
             "matmul_flops": ceilings.matmul_flops(runtime.device, runtime.dtype)}
 
 

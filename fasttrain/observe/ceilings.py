@@ -1,5 +1,7 @@
 """What this machine can do at best, measured: a copy, a matrix product, the start of an operator."""
 
+import functools
+
 import torch
 
 from fasttrain.observe.phases import Marks
@@ -15,9 +17,10 @@ def copy_bytes_per_second(device):
     return 2 * source.nbytes / best_seconds(lambda: target.copy_(source), device)
 
 
+@functools.cache
 def matmul_flops(device, dtype):
-    """FLOP/s of a large square matrix product of random numbers, two per multiply-add."""
-    size = 8192 if torch.device(device).type == "cuda" else 2048
+    """FLOP/s of a large square matrix product of random numbers, two per multiply-add; measured once in a process."""
+    size = 8192 if torch.device(device).type == "cuda" else 1536
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     return 2 * size**3 / best_seconds(lambda: a @ b, device)
 

@@ -6,6 +6,7 @@ backward (two reads for the sums, two reads and a write for the gradient). Eager
 add, and pool indices; kernels that fuse element-wise work add nothing for a ReLU and 2 for a residual add.
 """
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,14 @@ class Cost:
         return self.flops * batch_size, self.bytes * batch_size + self.weight_bytes
 
 
+def step_cost(step):
+    """The training Cost of a Step's variant in its precision; compiled kernels fuse."""
+    config, runtime = step.config, step.runtime
+    return training_cost(config.arch, config.head, step.classes, config.image_size, config.stem, runtime.dtype,
+                         fused=runtime.compile != "off")
+
+
+@functools.cache
 def training_cost(arch, head, num_classes, image_size, stem, dtype, fused):
     """The Cost of a variant with activations in `dtype`; fused: whether element-wise work is."""
     summary = summarize(arch, head, num_classes, image_size, stem)

@@ -50,9 +50,10 @@ class Sink:
         """Called when training ended, with a dict.
 
         `status` ("done", "interrupted", "diverged" or "failed"), `best_epoch` and `best_val_top1`, `final` (the last
-        row), `seconds`, `images_per_second`, `data_wait_fraction`, `compile_seconds`, `peak_memory_bytes`, `confusion`
-        (counts, numpy `[classes, classes]`, a row for each true class), `predictions` (the last evaluation: a numpy
-        array with the fields `label` and `predicted` for each validation image in order). What is not known is None.
+        row), `seconds`, `images_per_second`, `mfu`, `data_wait_fraction`, `compile_seconds`, `peak_memory_bytes`,
+        `confusion` (counts, numpy `[classes, classes]`, a row for each true class), `predictions` (the last evaluation:
+        a numpy array with the fields `label` and `predicted` for each validation image in order). What is not known is
+        None.
         """
 
     def close(self):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from fasttrain.observe import ceilings as machine
-from fasttrain.observe.cost import training_cost
+from fasttrain.observe.cost import step_cost
 from fasttrain.observe.phases import Marks, mark_milliseconds
 from fasttrain.observe.verdict import Shares, bound_by, sentence
 from fasttrain.train.graph import Captured
@@ -42,7 +42,7 @@ def profile(step, loader, loader_name, steps, trace_path=None):
     wait_ms, step_ms = float(whole[:, 0].mean()), float(whole.sum(1).mean())
     runtime, batch_size = step.runtime, step.config.batch_size
     ceilings = machine.measure(runtime.device, runtime.dtype)
-    flops, moved = cost_of(step).of_step(batch_size)
+    flops, moved = step_cost(step).of_step(batch_size)
     shares = Shares(data=wait_ms / step_ms, launch=launch_share(traced, wait_ms, step_ms),
                     bandwidth=moved / ceilings["copy_bytes_per_second"] / step_ms * 1e3,
                     mfu=flops / ceilings["matmul_flops"] / step_ms * 1e3)
@@ -59,13 +59,6 @@ def profile(step, loader, loader_name, steps, trace_path=None):
                "loader_wait_ms": wait_ms, "launch_share": shares.launch, "measuring_share": measuring,
                "operators": traced["operators"]}
     return Profile(result, details)
-
-
-def cost_of(step):
-    """The training Cost of a Step's variant in its precision; compiled kernels fuse."""
-    config, runtime = step.config, step.runtime
-    return training_cost(config.arch, config.head, step.classes, config.image_size, config.stem, runtime.dtype,
-                         fused=runtime.compile != "off")
 
 
 def endless(loader):

@@ -119,7 +119,7 @@ def scores(row):
 
 def speed(summary):
     """The speed and the memory of a run in words."""
-    return (f"{number(summary['images_per_second'], ',.0f')} images/s, "
+    return (f"{number(summary['images_per_second'], ',.0f')} images/s, MFU {number(summary['mfu'], '.0%')}, "
             f"data wait {number(summary['data_wait_fraction'], '.1%')}, "
             f"compiling {duration(summary['compile_seconds'])}, peak memory {size(summary['peak_memory_bytes'])}")
 

@@ -11,6 +11,8 @@ from fasttrain.data import loaders
 from fasttrain.data.batch import LoaderSpec
 from fasttrain.errors import DataError, DivergedError, Interrupted
 from fasttrain.models import build_model
+from fasttrain.observe import ceilings
+from fasttrain.observe.cost import step_cost
 from fasttrain.observe.events import Progress
 from fasttrain.observe.timing import WaitClock, peak_memory_bytes
 from fasttrain.train import metrics
@@ -170,10 +172,23 @@ def summarize(trainer, status, started):
     seconds = time.monotonic() - started
     speeds = [row["images_per_second"] for row in rows]
     waits = [row["data_wait_fraction"] for row in rows]
+    speed = float(np.median(speeds)) if speeds else None
+    memory = peak_memory_bytes(trainer.runtime.device)
     return {"status": status, "epochs": len(rows), "best_epoch": best.get("epoch"),
             "best_val_top1": best.get("val_top1"), "final": rows[-1] if rows else {}, "seconds": seconds,
-            "images_per_second": float(np.median(speeds)) if speeds else None,
+            "images_per_second": speed, "mfu": utilization(trainer.step, speed) if status == "done" else None,
             "data_wait_fraction": float(np.median(waits)) if waits else None,
             "compile_seconds": trainer.step.compile_seconds,
-            "confusion": trainer.confusion, "predictions": trainer.predictions(),
-            "peak_memory_bytes": peak_memory_bytes(trainer.runtime.device)}
+            "confusion": trainer.confusion, "predictions": trainer.predictions(), "peak_memory_bytes": memory}
+
+
+def utilization(step, images_per_second):
+    """Model FLOP utilisation (MFU): training's arithmetic as a share of what a large matrix product reaches, measured.
+
+    None where there is no memory left to measure it in.
+    """
+    try:
+        ceiling = ceilings.matmul_flops(step.runtime.device, step.runtime.dtype)
+    except (RuntimeError, MemoryError):
+        return None
+    return images_per_second * step_cost(step).flops / ceiling

@@ -12,11 +12,13 @@ from fasttrain import RunConfig, keyed
 from fasttrain.config import fit_to_data
 from fasttrain.errors import DataError, DivergedError, Interrupted
 from fasttrain.models import build_model
+from fasttrain.observe import ceilings
+from fasttrain.observe.cost import training_cost
 from fasttrain.observe.events import EventLog, Sink
 from fasttrain.observe.rows import MEASURED
 from fasttrain.runtime import resolve
 from fasttrain.train.checkpoint import Checkpoints
-from fasttrain.train.trainer import Trainer
+from fasttrain.train.trainer import Trainer, summarize
 from tests.helpers import make_split
 
 
@@ -183,3 +185,17 @@ def test_other_images_are_refused(tmp_path):
     trainer.fit()
     with pytest.raises(DataError, match="other images"):
         make_trainer(tmp_path, train_images=23).load_state_dict(trainer.checkpoints.load("last"))
+
+
+def test_a_finished_run_tells_its_share_of_the_machines_arithmetic(finished, monkeypatch):
+    monkeypatch.setattr(ceilings, "matmul_flops", lambda device, dtype: 1e11)
+    found = summarize(finished, "done", started=0.0)
+    cost = training_cost("resnet18", "dropout", 3, 32, "standard", torch.float32, False)
+    assert found["mfu"] == pytest.approx(found["images_per_second"] * cost.flops / 1e11)
+    assert summarize(finished, "interrupted", started=0.0)["mfu"] is None  # it has to leave at once
+
+    def no_memory(device, dtype):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(ceilings, "matmul_flops", no_memory)
+    assert summarize(finished, "done", started=0.0)["mfu"] is None
