@@ -1,0 +1,169 @@
+"""What accuracy costs: time, throughput, parameters, arithmetic, memory traffic."""
+
+import functools
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from fasttrain.models.summary import summarize
+from fasttrain.observe.rows import finite
+from fasttrain.report.curves import label_panel, new_figure, save
+from fasttrain.report.variants import finished, labels, mean_final, mean_rows, rows_legend
+
+COSTS = (("parameters", "million", lambda s: s.totals["params"] / 1e6),
+         ("arithmetic of a forward pass", "MFLOP an image", lambda s: s.flop_counter / 1e6),
+         ("memory traffic of a forward pass", "MiB an image in fp32", lambda s: s.true_totals["mem_rw"] / 2**20))
+
+FRONT = {"color": "0.55", "linewidth": 5, "alpha": 0.35}
+
+
+def draw_pareto(study, path):
+    """Draws accuracy over the time trained so far, and which ends no other beats; returns the caption."""
+    figure, axes = by_recipe(study, 1, "accuracy against time")
+    scale, unit = time_unit(max(seconds(run)[-1] for runs in study.values() for run in runs))
+    for recipe, panel in zip(recipes(study), axes[0], strict=True):
+        part = {variant: runs for variant, runs in study.items() if variant.recipe == recipe}
+        ends = []
+        for variant, runs in part.items():
+            times = np.mean([seconds(run)[: len(mean_rows(runs, "step")[0])] for run in finished(runs)], axis=0) / scale
+            accuracy = mean_rows(runs, "val_top1")[1]
+            panel.plot(times, accuracy, linewidth=1.3, alpha=0.7, **variant.line)
+            panel.plot(times[-1], accuracy[-1], markersize=9, markeredgewidth=1.8, **variant.marker)
+            ends.append((times[-1], accuracy[-1]))
+        draw_front(panel, pareto_front(ends))
+        label_panel(panel, f"recipe {recipe}", "validation top-1 (%)")
+        panel.set_xlabel(f"time of training and validation ({unit})", fontsize=10)
+        panel.set_xlim(left=0)
+        panel.xaxis.get_major_locator().set_params(integer=False)
+    legend(figure, study, Line2D([], [], label="best for the time", **FRONT))
+    save(figure, path)
+    return ("Validation top-1 against the time since the start, means over the seeds. A marker is the end of the runs; "
+            "what lies below and to the right of the grey line is both slower and worse than another variant. A point "
+            "before the end is not what a run of that length would reach, since the learning rate falls over the whole "
+            f"run. {recorded(study)}")
+
+
+def draw_front(axes, front):
+    """Draws what the points of a front beat: all that is slower and worse than one of them."""
+    if front:
+        front = [*front, (axes.get_xlim()[1], front[-1][1])]
+        axes.step(*zip(*front, strict=True), where="post", zorder=0, **FRONT)
+
+
+def pareto_front(points):
+    """Those of the (cost, value) points that no other one beats in both, by rising cost."""
+    front = []
+    for cost, value in sorted(points, key=lambda point: (point[0], -point[1])):
+        if finite(value) is not None and (not front or value > front[-1][1]):
+            front.append((cost, value))
+    return front
+
+
+def seconds(run):
+    """The time at the end of each epoch since the start: training, validation and compiling, in seconds."""
+    return run.rows[0]["compile_seconds"] + np.cumsum([row["seconds"] for row in run.rows])
+
+
+def time_unit(longest):
+    """The number of seconds in the unit that suits a time, and the unit's name."""
+    return next((scale, name) for least, scale, name in ((3 * 3600, 3600, "hours"), (180, 60, "minutes"), (0, 1, "s"))
+                if longest >= least)
+
+
+def draw_throughput(study, path):
+    """Draws the images per second of each variant, a dot for each run; returns the caption."""
+    figure = new_figure(9, 1.6 + 0.45 * len(study), "training speed")
+    axes = figure.subplots()
+    longest = 0
+    for row, (variant, runs) in enumerate(study.items()):
+        speeds = [np.median([r["images_per_second"] for r in run.rows]) for run in runs]
+        mean = float(np.mean(speeds))
+        axes.barh(row, mean, height=0.66, color=variant.color, alpha=0.55, hatch=variant.hatch, edgecolor="white")
+        axes.plot(speeds, [row] * len(speeds), "o", color="0.1", markersize=4, zorder=3)
+        end = max(speeds)
+        longest = max(longest, end)
+        axes.annotate(f"{mean:,.0f}" if mean >= 100 else f"{mean:.1f}", (end, row), (7, 0),
+                      textcoords="offset points", va="center", fontsize=10)
+    axes.set_yticks(range(len(study)), labels(study).values(), fontsize=10)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.15 * longest)
+    axes.set_xlabel("training images a second", fontsize=10)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.spines[["top", "right"]].set_visible(False)
+    save(figure, path)
+    return ("Training images a second: a dot is the median over the epochs of one run, the bar and the number are the "
+            f"mean of these. {recorded(study)}")
+
+
+def recorded(study):
+    """Where the times of a study come from."""
+    devices = dict.fromkeys(device(run) for runs in study.values() for run in runs)
+    return f"Times as recorded on {' and '.join(devices)}; where a machine had other work they are only indicative."
+
+
+def device(run):
+    """What a run was trained on, as far as env.json tells."""
+    kind, _, index = run.facts.get("device", "an unknown device").partition(":")
+    devices = run.environment.get("devices", [])
+    if kind == "cuda" and len(devices) > 1:
+        return devices[1 + int(index or 0)]["name"]
+    threads = f" ({devices[0]['threads']} threads)" if devices else ""
+    return f"{run.environment.get('cpu', 'a CPU')}{threads}" if kind == "cpu" else kind
+
+
+def draw_costs(study, path):
+    """Draws accuracy over parameters, arithmetic and memory traffic; returns the caption."""
+    figure, axes = by_recipe(study, len(COSTS), "accuracy against cost")
+    summaries = {variant: summary(runs[0]) for variant, runs in study.items()}
+    for column, recipe in enumerate(recipes(study)):
+        for row, (name, unit, cost) in enumerate(COSTS):
+            panel = axes[row][column]
+            for variant, runs in study.items():
+                if variant.recipe == recipe:
+                    x = cost(summaries[variant])
+                    accuracy = [run.final["val_top1"] for run in finished(runs)]
+                    panel.plot([x] * len(accuracy), accuracy, "_", color=variant.color, markersize=9, alpha=0.8)
+                    panel.plot(x, mean_final(runs, lambda run: run.final["val_top1"]), linestyle="none", markersize=9,
+                               markeredgewidth=1.8, **variant.marker)
+            label_panel(panel, f"recipe {recipe}: {name}" if len(axes[0]) > 1 else name, "validation top-1 (%)")
+            panel.set_xlabel(unit, fontsize=10)
+            panel.set_xlim(0, 1.08 * panel.get_xlim()[1])
+            panel.xaxis.get_major_locator().set_params(integer=False)
+    legend(figure, study)
+    save(figure, path)
+    return ("Final validation top-1 against what a variant costs: parameters; operations, two for each multiply-add "
+            "of convolutions and linear layers; bytes that the layers read and write one by one. Dashes are seeds, "
+            "markers their means.")
+
+
+def summary(run):
+    """The Summary of the network that a Run trained."""
+    config = run.config
+    classes = len(run.facts.get("class_names", ())) or config.classes or 200
+    return summarize_once(config.arch, config.head, classes, config.image_size, config.stem)
+
+
+summarize_once = functools.cache(summarize)
+
+
+def recipes(study):
+    return list(dict.fromkeys(variant.recipe for variant in study))
+
+
+def by_recipe(study, rows, title):
+    """A figure and its axes `[rows][recipes]`; the panels of a recipe that stands alone lie side by side."""
+    count = len(recipes(study))
+    if count == 1 and rows > 1:
+        figure = new_figure(4 * rows, 4.4, title)
+        return figure, [[axes] for axes in figure.subplots(1, rows, sharey=True)]
+    figure = new_figure(max(8, 4.4 * count), 1 + 3.4 * rows, title)
+    return figure, figure.subplots(rows, count, squeeze=False, sharey=True)
+
+
+def legend(figure, study, *more):
+    """The markers of a study below its panels: filled by backbone, shaped and coloured by head; `more` handles."""
+    shown = {variant[1:]: variant for variant in study}
+    handles = [Line2D([], [], label=" ".join(name), markersize=8, markeredgewidth=1.8, linewidth=1.3,
+                      **variant.marker | {"linestyle": variant.line["linestyle"] if more else "none"})
+               for name, variant in shown.items()]
+    rows_legend(figure, [*handles, *more])

@@ -1,0 +1,61 @@
+"""The report of a study: `report.html`, one file that needs nothing beside it, and `report.md` with its pictures."""
+
+import base64
+from pathlib import Path
+
+from fasttrain.observe.files import write_atomically, writing
+from fasttrain.report import tables
+from fasttrain.report.ablation_plots import draw_plots
+
+PLOTS = "plots"
+
+
+def write_report(ablation, runs, folder):
+    """Writes `report.html`, `report.md` and the PNG files in `plots/` into `folder`, made where needed; its Path.
+
+    ablation: the dict of ablation.json; "runs", "variants" and "comparisons" are lists of dicts, and any part of it may
+    be missing. runs: the `Run`s behind it, which pictures, machine and versions are taken from.
+    DataError where a file cannot be written.
+    """
+    folder = Path(folder)
+    with writing(folder):
+        (folder / PLOTS).mkdir(parents=True, exist_ok=True)
+        plots = draw_plots(runs, folder / PLOTS, tables.recipe_names(ablation))
+        data = {plot.file: base64.b64encode((folder / PLOTS / plot.file).read_bytes()).decode() for plot in plots}
+    view = {
+        "lead": tables.lead(ablation), "heads": tables.heads(ablation), "questions": tables.questions(ablation),
+        "results": tables.results(ablation), "comparisons": tables.comparisons(ablation),
+        "claims": tables.claims(ablation), "facts": tables.facts(ablation, runs), "commands": tables.commands(ablation),
+        "method": ablation.get("method", []), "original": ablation.get("original", {}).get("source", ""),
+        "runs": tables.run_table(ablation, folder), "left_out": ablation.get("left_out", []), "plots": plots,
+    }
+    html, markdown = templates()
+    inlined = {file: f"data:image/png;base64,{content}" for file, content in data.items()}
+    linked = {file: f"{PLOTS}/{file}" for file in data}
+    write_atomically(folder / "report.html", html.render(view, pictures=inlined))
+    write_atomically(folder / "report.md", markdown.render(view, pictures=linked))
+    return folder
+
+
+def templates():
+    """The templates of `report.html` and `report.md`; both escape every value that they are given."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    shared = {"loader": PackageLoader("fasttrain.report"), "undefined": StrictUndefined, "trim_blocks": True,
+              "lstrip_blocks": True, "keep_trailing_newline": True}
+    html = Environment(autoescape=True, **shared)
+    markdown = Environment(autoescape=False, finalize=escape_markdown, **shared)
+    markdown.filters["verbatim"] = Verbatim
+    return html.get_template("report.html.j2"), markdown.get_template("report.md.j2")
+
+
+class Verbatim(str):
+    """Text that Markdown takes as it is: an address or a line of code."""
+
+
+def escape_markdown(value):
+    """A value as text that Markdown shows as it is, on one line, in a cell of a table too."""
+    text = " ".join(str(value).split())
+    if isinstance(value, Verbatim):
+        return text
+    return "".join(f"\\{character}" if character in "\\`*_[]<>|#~" else character for character in text)
