@@ -164,10 +164,22 @@ class Schedule(Checked):
     warmup: float = setting(number(0, 1), 0.2, "peak: share of the run in which the rate rises")
 
 
+@dataclass(frozen=True)
+class Mix(Checked):
+    """Images of a training batch mixed with each other, and their labels in proportion."""
+
+    prefix = "mix."
+    mixup: float = setting(number(0, 100), 0.0, "whole images; alpha of Beta(alpha, alpha), the shares; 0 is off")
+    cutmix: float = setting(number(0, 100), 0.0, "a box of one in the other; alpha as for mixup; 0 is off")
+
+    def __bool__(self):
+        return self.mixup > 0 or self.cutmix > 0
+
+
 # the fields that `fasttrain run` has a flag for; the others are reached by --set
 FLAGS = ("arch", "head", "stem", "recipe", "data", "loader", "classes", "limit_train", "limit_val", "image_size",
          "epochs", "batch_size", "lr", "seed", "device", "precision", "compile", "out", "resume")
-SECTIONS = {"augment": Augment, "optimizer": Optimizer, "schedule": Schedule}
+SECTIONS = {"augment": Augment, "optimizer": Optimizer, "schedule": Schedule, "mix": Mix}
 
 
 def section(cls):
@@ -190,8 +202,8 @@ class RunConfig(Checked):
     """Everything that decides a training run.
 
     Fields left at None are taken from the recipe, so `RunConfig(arch="resnet50", head="maxpool")` is complete; a
-    mapping for `augment`, `optimizer` or `schedule` changes the keys it names. Raises ConfigError on the first value
-    that cannot work.
+    mapping for a section, such as `augment` or `optimizer`, changes the keys it names. Raises ConfigError on the first
+    value that cannot work.
     """
 
     arch: str = setting(choice(ARCHS.names), "resnet18", "backbone")
@@ -215,6 +227,10 @@ class RunConfig(Checked):
     augment: Augment | dict | None = setting(optional(section(Augment)), None)
     optimizer: Optimizer | dict | None = setting(optional(section(Optimizer)), None)
     schedule: Schedule | dict | None = setting(optional(section(Schedule)), None)
+    mix: Mix | dict | None = setting(optional(section(Mix)), None)
+    ema: float | None = setting(optional(number(0, 0.999999)), None,
+                                "validation measures weights averaged over the steps with this decay; 0 is off")
+    tta: bool = setting(boolean, False, "validation also counts hits of each image averaged with its mirror image")
     seed: int = setting(integer(0, 2**32 - 1), 0, "decides initial weights, order and augmentation")
     device: str = setting(choice(DEVICES), "auto", "the processor")
     precision: str | None = setting(optional(choice(PRECISIONS)), None, "arithmetic; auto: the fastest that is native")

@@ -39,6 +39,7 @@ def test_the_seed_recipe_is_the_original_study():
     assert (config.schedule.name, config.schedule.period, config.schedule.gamma) == ("step", 30, 0.1)
     assert (config.precision, config.compile, config.channels_last) == ("fp32", "off", False)
     assert (config.augment.crop_padding, config.augment.flip, config.label_smoothing) == (0, "none", 0)
+    assert not config.mix and not config.ema and not config.tta
 
 
 @pytest.mark.parametrize("values, says", [
@@ -49,7 +50,8 @@ def test_the_seed_recipe_is_the_original_study():
     ({"recipe": "fats"}, "did you mean 'fast'"), ({"augment": {"flipp": "x"}}, "did you mean 'augment.flip'"),
     ({"augment": 3}, "augment.crop_padding"), ({"optimizer": {"nesterov": True, "momentum": 0}}, "momentum"),
     ({"seed": 2**32}, "seed"), ({"image_size": 31}, "image_size"), ({"out": ""}, "out"),
-    ({"drop_last": "yes"}, "drop_last"),
+    ({"drop_last": "yes"}, "drop_last"), ({"ema": 1}, "ema: 1 is not a number of at least 0 and at most 0.999999"),
+    ({"mix": {"mixup": -1}}, "mix.mixup"), ({"mix": {"cutmux": 1}}, "did you mean 'mix.cutmix'"), ({"tta": 2}, "tta"),
 ])
 def test_bad_values_say_what_and_where(values, says):
     with pytest.raises(ConfigError, match=says.replace("(", r"\(")) as error:

@@ -1,18 +1,22 @@
 """`fasttrain eval`, `predict` and `export`: their flags, and the lines that they print."""
 
+import argparse
+
 from fasttrain.config import DEVICES, RunConfig, choice, integer
 from fasttrain.flags import add_key_flags
 
 # the keys of a RunConfig that `eval` may set; all others are those of the run
 CHANGES = ("data", "loader", "classes", "limit_train", "limit_val", "image_size", "batch_size", "device", "precision",
-           "compile")
+           "compile", "tta")
 SPLITS = ("val", "train")
 FORMATS = ("safetensors", "torch-export")
 
 
 def add_eval(command):
     command.add_argument("--split", default="val", metavar="NAME", help="val or train, not augmented; default val")
-    add_key_flags(command, CHANGES)
+    add_key_flags(command, [name for name in CHANGES if name != "tta"])
+    command.add_argument("--tta", action="store_const", const=True, default=argparse.SUPPRESS,
+                         help="count hits of each image averaged with its mirror image as well")
 
 
 def run_eval(arguments):
@@ -28,6 +32,7 @@ def run_eval(arguments):
         *found["notes"],
         f"loss {found[f'{split}_loss']:.4f}, top-1 {found[f'{split}_top1']:.2f} %, "
         f"top-5 {found[f'{split}_top5']:.2f} %, macro-F1 {found[f'{split}_macro_f1']:.2f} %",
+        *([f"top-1 {found[f'{split}_top1_tta']:.2f} % with mirror images"] if f"{split}_top1_tta" in found else []),
     ]
 
 

@@ -21,21 +21,23 @@ from fasttrain.train.step import Step
 def evaluate(checkpoint, split="val", **changes):
     """Measures a checkpoint (a file, or a run folder for its best one) on the "train" or "val" images, unaugmented.
 
-    changes: keys of `RunConfig`, such as `data`, `loader`, `limit_val` or `device`; the others are those of the run.
+    changes: keys of `RunConfig`, such as `data`, `loader`, `limit_val` or `tta`; the others are those of the run.
     Returns a dict with `<split>_loss` and so on as in `metrics.jsonl`: equal to the bit with the settings and on the
     machine of the run. Raises ConfigError, or DataError for a bad checkpoint and for data of other classes.
     """
     choice(SPLITS)("split", split)
     trained = load_trained(checkpoint, changes.get("data"))
-    config = trained.config.replace(**changes)
+    config = trained.config.replace(**{**changes, "ema": 0})  # its weights are averaged already
     runtime = runtimes.resolve(config)
     images = open_images(trained, config, split)
     batch_size = min(integer(1)("batch_size", config.batch_size), len(images))
     spec = LoaderSpec(images, batch_size, train=False, device=runtime.device)
     name, note = loaders.choose(config.loader, spec)
     step = Step(trained.build(), config, runtime, images, steps_per_epoch=0, val_images=len(images))
+    notes = [*runtime.notes, note]
+    if trained.config.ema:
+        notes.append(f"weights: averaged over the run with decay {trained.config.ema:g}")
     with runtimes.memory_errors(batch_size):
-        notes = [*runtime.notes, note]
         seconds = measure(step, loaders.build(name, spec), notes.append)
     confusion = metrics.confusion_matrix(images.labels, step.predicted[:-1].cpu().numpy(), images.num_classes)
     return {

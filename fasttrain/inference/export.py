@@ -52,7 +52,8 @@ def describe(trained):
     config = trained.config
     return {"arch": config.arch, "head": config.head, "stem": config.stem, "image_size": config.image_size,
             "classes": trained.classes, "class_names": trained.class_names, "mean": trained.mean, "std": trained.std,
-            "input": "(pixels / 255 - mean) / std, RGB, NCHW", "epoch": trained.epoch, "metrics": trained.row}
+            "input": "(pixels / 255 - mean) / std, RGB, NCHW", "ema": config.ema, "epoch": trained.epoch,
+            "metrics": trained.row}
 
 
 def example_images(size, count=8):

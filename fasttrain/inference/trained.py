@@ -73,7 +73,8 @@ def load_trained(path, data=None):
         config = RunConfig(**state["config"])
         facts = state if "classes" in state else facts_of_data(path, config, state["data"], data)
         row = state["rows"][-1] if state["rows"] and not state["step_in_epoch"] else None
-        return Trained(path, config, state["model"], *(facts[key] for key in ("classes", "class_names", "mean", "std")),
+        weights = state["ema"] if config.ema else state["model"]
+        return Trained(path, config, weights, *(facts[key] for key in ("classes", "class_names", "mean", "std")),
                        epoch=state["epoch"], row=row)
     except (ConfigError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a checkpoint of this version of fasttrain ({error})") from None

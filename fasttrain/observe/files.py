@@ -91,7 +91,8 @@ class FilesSink(Sink):
 
     def _write_table(self):
         table = io.StringIO()
-        writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        further = dict.fromkeys(key for row in self.rows for key in row if key not in COLUMNS)
+        writer = csv.DictWriter(table, [*COLUMNS, *further], lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: finite(value) for key, value in row.items()} for row in self.rows)
         write_atomically(self.folder / "results.csv", table.getvalue())

@@ -110,7 +110,7 @@ def split_step(step, batches, number, marks):
     captured = isinstance(step.run_train, Captured)
     images, labels = step.run_train.take(*batch[:2]) if captured else batch[:2]
     marks.mark()
-    loss, sums = step.forward_train(images, labels)
+    loss, sums = step.forward(images, labels)
     marks.mark()
     step.backward(loss)
     marks.mark()

@@ -14,7 +14,7 @@ from fasttrain.observe.rows import best_row, finite, read_rows
 # Tags by the column of a row: training and validation of one quantity lie in one group.
 TAGS = {
     "train_loss": "loss/train", "val_loss": "loss/val",
-    "train_top1": "top1/train", "val_top1": "top1/val",
+    "train_top1": "top1/train", "val_top1": "top1/val", "val_top1_tta": "top1/val_tta",
     "train_top5": "top5/train", "val_top5": "top5/val",
     "val_macro_f1": "macro_f1/val",
     "images_per_second": "speed/images_per_second", "data_wait_fraction": "speed/data_wait_fraction",
@@ -24,6 +24,7 @@ STEP_TAGS = {"loss": "steps/train_loss", "lr": "steps/lr"}
 # Written when a run ends, anew after each resume.
 FINAL_TAGS = {
     "val_loss": "best/loss", "val_top1": "best/top1", "val_top5": "best/top5", "val_macro_f1": "best/macro_f1",
+    "val_top1_tta": "best/top1_tta",
 }
 PICTURES = ("results", "confusion", "per_class")
 # TensorBoard shows about a thousand points of a curve, and each one costs 0.1 ms.
@@ -98,7 +99,7 @@ def scalars(row, tags):
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     return Summary(value=[Summary.Value(tag=tag, simple_value=row[key]) for key, tag in tags.items()
-                          if finite(row[key]) is not None])
+                          if finite(row.get(key)) is not None])
 
 
 def picture(tag, path):

@@ -53,6 +53,9 @@ def describe_recipe(info):
     parts += [f"{name.replace('_', ' ')} {value}" for name, value in augment.items() if value not in (0, "none")]
     if config.get("label_smoothing"):
         parts.append(f"label smoothing {config['label_smoothing']:g}")
+    parts += [f"{name} {value:g}" for name, value in (config.get("mix") or {}).items() if value]
+    if config.get("ema"):
+        parts.append(f"validation of weights averaged with decay {config['ema']:g}")
     return f"{config['recipe']}: " + ", ".join(parts)
 
 

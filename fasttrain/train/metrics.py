@@ -26,6 +26,11 @@ def batch_sums(loss, logits, labels, mask=None):
     return per_sample.sum(1)
 
 
+def hits(logits, labels, mask):
+    """float64 [1]: top-1 hits among the samples of `mask`, bool [B]."""
+    return ((ranks(logits, labels) < 1) & mask).sum(dtype=torch.float64)[None]
+
+
 def put_predicted(predicted, logits, indices, mask):
     """Puts each sample's top class at its place in `predicted`, int64 [images + 1].
 
@@ -43,9 +48,15 @@ def confusion_matrix(labels, predicted, classes):
 
 
 def means(sums, prefix):
-    """Turns the four sums, a list, into a dict: loss in nats, top-1 and top-5 in percent."""
-    loss, top1, top5, count = sums
-    return {f"{prefix}_loss": loss / count, f"{prefix}_top1": 100 * top1 / count, f"{prefix}_top5": 100 * top5 / count}
+    """Turns the sums, a list, into a dict: loss in nats, top-1 and top-5 in percent.
+
+    A fifth sum, hits with mirror images, gives `<prefix>_top1_tta`.
+    """
+    loss, top1, top5, count, *mirrored = sums
+    found = {"loss": loss / count, "top1": 100 * top1 / count, "top5": 100 * top5 / count}
+    if mirrored:
+        found["top1_tta"] = 100 * mirrored[0] / count
+    return {f"{prefix}_{name}": value for name, value in found.items()}
 
 
 def macro_f1(confusion):

@@ -15,7 +15,9 @@ from fasttrain import keyed
 from fasttrain.runtime import out_of_memory
 from fasttrain.train import metrics
 from fasttrain.train.convolution import use_matrix_products
+from fasttrain.train.ema import Ema, tensors
 from fasttrain.train.graph import Captured, Compiled, use_compile_cache
+from fasttrain.train.mix import draw_mix, mix_images, mixed_loss
 from fasttrain.train.optim import build_optimizer
 
 
@@ -37,7 +39,8 @@ class Normalizer:
 class Step:
     """Owns model, optimizer and device sums; `train` and `evaluate` take one Batch each.
 
-    sums: float64 [4] of loss, top-1 hits, top-5 hits, images since `reset`. losses: float32 [steps of an epoch], the
+    sums: float64 [4] of loss, top-1 hits, top-5 hits, images since `reset`, and with `tta` a fifth: hits where each
+    image is averaged with its mirror image. losses: float32 [steps of an epoch], the
     loss of each train step; loss: the last one. predicted: int64 [val_images + 1], the class that the evaluation gave
     each image, -1 before; the last element takes the padding. lr: float32 scalar tensor, valid: int64 scalar tensor.
     """
@@ -49,37 +52,61 @@ class Step:
             use_matrix_products(self.model)
         self.optimizer, self.lr = build_optimizer(self.model, config.optimizer, runtime.device)
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
+        self.ema = Ema(self.model, config.ema) if config.ema else None
+        self.evaluated = self.ema.model if self.ema else self.model
         self.normalize = Normalizer(split.mean, split.std, runtime)
         zeros = functools.partial(torch.zeros, device=runtime.device)
-        self.sums, self.losses, self.loss = zeros(4, dtype=torch.float64), zeros(steps_per_epoch), zeros(())
+        self.sums = zeros(4 + config.tta, dtype=torch.float64)
+        self.losses, self.loss = zeros(steps_per_epoch), zeros(())
         self.classes = split.num_classes
         self.predicted = torch.full((val_images + 1,), -1, device=runtime.device)
         self.valid = zeros((), dtype=torch.int64)
+        self.mix = zeros(6) if config.mix else None
         self.forward_train, self.forward_eval = self.loss_and_sums, self.eval_sums
         self.run_train, self.run_eval = self.update, self.count
         self.compile_seconds = 0.0
 
-    def loss_and_sums(self, images, labels):
-        """The mean loss of a training batch, and its metric sums."""
+    def loss_and_sums(self, images, labels, mix):
+        """The mean loss of a training batch, and its metric sums. mix: what `draw_mix` drew, float32 [6], or None.
+
+        In a mixed batch hits count against the label of the larger share.
+        """
         with self.runtime.autocast():
-            logits = self.model(self.normalize(images)).float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+            x = self.normalize(images)
+            if mix is not None:
+                x = mix_images(x, self.normalize(images.roll(1, 0)), mix)
+            logits = self.model(x).float()
+        smoothing = self.config.label_smoothing
+        if mix is None:
+            loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        else:
+            loss, labels = mixed_loss(logits, labels, mix, smoothing)
         return loss, metrics.batch_sums(loss.detach(), logits.detach(), labels)
 
     def eval_sums(self, images, labels, indices, valid, predicted):
         """The metric sums of an evaluation batch; puts its classes into `predicted`. valid: the samples that count."""
-        with self.runtime.autocast():
-            logits = self.model(self.normalize(images)).float()
+        logits = self.eval_logits(images)
         mask = torch.arange(len(labels), device=labels.device) < valid
         metrics.put_predicted(predicted, logits, indices, mask)
-        return metrics.batch_sums(F.cross_entropy(logits, labels, reduction="none"), logits, labels, mask)
+        sums = metrics.batch_sums(F.cross_entropy(logits, labels, reduction="none"), logits, labels, mask)
+        if self.config.tta:
+            logits = (logits + self.eval_logits(images.flip(2))) / 2
+            sums = torch.cat([sums, metrics.hits(logits, labels, mask)])
+        return sums
+
+    def eval_logits(self, images):
+        with self.runtime.autocast():
+            return self.evaluated(self.normalize(images)).float()
 
     def update(self, images, labels):
         """Everything that one training batch changes on the device, at the rate in `lr`: what a CUDA graph holds."""
-        loss, sums = self.forward_train(images, labels)
+        loss, sums = self.forward(images, labels)
         self.backward(loss)
         self.optimize()
         self.record(loss, sums)
+
+    def forward(self, images, labels):
+        return self.forward_train(images, labels, self.mix)
 
     def backward(self, loss):
         self.scaler.scale(loss).backward()
@@ -88,9 +115,11 @@ class Step:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.ema:
+            self.ema.update()
 
     def record(self, loss, sums):
-        self.sums += sums
+        self.sums[:4].add_(sums)
         self.loss.copy_(loss.detach())
 
     def count(self, images, labels, indices):
@@ -103,14 +132,20 @@ class Step:
         self.predicted.fill_(-1)
 
     def prepare(self, lr, step):
-        """Sets what differs from step to step beside the batch: the rate, and the seed of what dropout draws."""
-        torch.manual_seed(keyed.key(self.config.seed, keyed.NOISE, step))
+        """Sets what differs from step to step beside the batch: rates, how to mix, the seed of what dropout draws."""
+        seed = self.config.seed
+        torch.manual_seed(keyed.key(seed, keyed.NOISE, step))
         self.lr.fill_(lr)
+        if self.ema:
+            self.ema.prepare(step)
+        if self.mix is not None:
+            drawn = draw_mix(self.config.mix, seed, step, self.config.image_size)
+            self.mix.copy_(torch.tensor(drawn, dtype=torch.float32), non_blocking=True)
         if not self.model.training:
             self.model.train()
 
     def train(self, batch, lr, step, index):
-        """One optimizer step. step: global step, which keys dropout; index: its place in the epoch."""
+        """One optimizer step. step: global step, which keys dropout and mixing; index: its place in the epoch."""
         self.prepare(lr, step)
         self.run_train(batch.images, batch.labels)
         self.losses[index] = self.loss
@@ -118,8 +153,8 @@ class Step:
     @torch.no_grad()
     def evaluate(self, batch):
         """Adds one evaluation batch to the sums; what lies behind `batch.valid` is padding."""
-        if self.model.training:
-            self.model.eval()
+        if self.evaluated.training:
+            self.evaluated.eval()
         self.valid.fill_(batch.valid)
         self.run_eval(batch.images, batch.labels, batch.indices)
 
@@ -179,8 +214,9 @@ class Step:
 
     def changing(self):
         """Every tensor that a step changes in place."""
-        yield from self.model.parameters()
-        yield from self.model.buffers()
+        yield from tensors(self.model)
+        if self.ema:
+            yield from tensors(self.ema.model)
         for state in self.optimizer.state.values():
             yield from filter(torch.is_tensor, state.values())
         yield from (self.sums, self.losses, self.loss, self.predicted)
@@ -206,13 +242,16 @@ class Step:
 
     def state_dict(self):
         """What a checkpoint holds of the step: tensors and plain values only."""
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+        averages = {"ema": self.ema.model.state_dict()} if self.ema else {}
+        return {"model": self.model.state_dict(), **averages, "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(), "sums": self.sums, "losses": self.losses}
 
     def load_state_dict(self, state):
         """Takes over a saved state. A captured step is given up: it would go on with the old optimizer state."""
         self.launch_singly()
         self.model.load_state_dict(state["model"])
+        if self.ema:
+            self.ema.model.load_state_dict(state["ema"])
         lr = self.lr
         self.optimizer.load_state_dict(state["optimizer"])
         for group in self.optimizer.param_groups:

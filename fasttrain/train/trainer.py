@@ -96,7 +96,7 @@ class Trainer:
         self.confusion = metrics.confusion_matrix(split.labels, val.predicted, split.num_classes)
         rates = [learning_rate(config, epoch * steps + index, steps) for index in range(steps)]
         row = {"epoch": epoch + 1, "step": (epoch + 1) * steps, "lr": rates[-1],
-               **metrics.means(train.sums, "train"), **metrics.means(val.sums, "val"),
+               **metrics.means(train.sums[:4], "train"), **metrics.means(val.sums, "val"),
                "val_macro_f1": metrics.macro_f1(self.confusion),
                "images_per_second": train.images / train.seconds, "data_wait_fraction": train.wait / train.seconds,
                "seconds": train.seconds + val.seconds, "compile_seconds": self.step.compile_seconds,

@@ -16,3 +16,13 @@ def finished(tmp_path_factory, cache):
                        device="cpu", precision="fp32", compile="off", out=str(folder))
     folder.mkdir()
     return run(config, [FilesSink(folder)])
+
+
+@pytest.fixture(scope="session")
+def averaged(tmp_path_factory, cache):
+    """The `Run` of one epoch that measured averaged weights, and mirror images too."""
+    folder = tmp_path_factory.mktemp("averaged") / "run"
+    config = RunConfig(arch="resnet18", data=DATA, image_size=32, epochs=1, batch_size=8, lr=0.02, device="cpu",
+                       precision="fp32", compile="off", ema=0.9, tta=True, out=str(folder))
+    folder.mkdir()
+    return run(config, [FilesSink(folder)])

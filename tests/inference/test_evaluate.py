@@ -36,6 +36,23 @@ def test_a_checkpoint_measures_what_its_run_measured(finished, name):
 
 
 # FFCV compiles for many seconds; the contract suite holds its evaluation batches to be those of the others
+def test_averaged_weights_are_what_is_measured_and_built(averaged):
+    found = evaluate(averaged.folder)
+    assert {key: averaged.final[key] for key in (*KEYS, "val_top1_tta")} == \
+        {key: found[key] for key in (*KEYS, "val_top1_tta")}
+    assert any("averaged" in note for note in found["notes"])
+    state = Checkpoints(averaged.folder / "checkpoints").load("best")
+    assert torch.equal(load_trained(averaged.folder).build().state_dict()["conv1.weight"], state["ema"]["conv1.weight"])
+    assert not torch.equal(state["model"]["conv1.weight"], state["ema"]["conv1.weight"])
+    assert "val_top1_tta" in (averaged.folder / "results.csv").read_text().splitlines()[0]
+
+
+def test_mirror_images_can_be_asked_for(finished, capsys):
+    assert "val_top1_tta" not in evaluate(finished.folder)
+    assert cli.main(["eval", str(finished.folder), "--tta"]) == 0
+    assert f"top-1 {evaluate(finished.folder, tta=True)['val_top1_tta']:.2f} % with mirror" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("loader", [name for name in LOADERS.names() if name not in ("constant", "ffcv")])
 def test_every_loader_gives_the_same_numbers(finished, loader):
     if missing(loader):

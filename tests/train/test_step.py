@@ -24,6 +24,7 @@ from tests.helpers import make_split
 
 SIZE = 8
 SPLIT = make_split(SIZE, 32)
+EXTRAS = {"mix": {"mixup": 0.4, "cutmix": 1.0}, "ema": 0.9, "tta": True}
 
 
 def small_network():
@@ -229,7 +230,7 @@ class Reads(TorchDispatchMode):
 
 @pytest.mark.parametrize("scaled", [False, True])
 def test_no_operator_of_the_loop_reads_back(scaled):
-    step = make_step()
+    step = make_step(**EXTRAS)
     step.scaler = torch.amp.GradScaler("cpu", enabled=scaled)
     with Reads() as reads:
         train(step, [make_batch(), make_batch(valid=3)])
@@ -246,6 +247,57 @@ def test_a_scaled_loss_trains_like_a_plain_one(traced):
     train(plain, [make_batch()], 2), train(scaled, [make_batch()], 2)
     torch.testing.assert_close(scaled.losses, plain.losses, rtol=1e-4, atol=0)
     assert scaled.scaler.get_scale() == 2.0**10
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_each_extra_changes_what_it_should(extra):
+    plain, other = train(make_step(), [make_batch()]), train(make_step(**{extra: EXTRAS[extra]}), [make_batch()])
+    same = torch.equal(plain.losses, other.losses), torch.equal(plain.sums[4:5], other.sums[4:5]), \
+        torch.equal(plain.sums[:1], other.sums[:1])
+    assert same == {"mix": (False, True, False), "ema": (True, True, False), "tta": (True, False, True)}[extra]
+
+
+def test_extras_compile_once_and_train_as_they_do_eagerly(traced):
+    plain, compiled = make_step(**EXTRAS), make_step(compile="default", **EXTRAS)
+    compiled.warm_up(make_batch(), make_batch(), no_warning)
+    assert_same(train(plain, [make_batch()]), train(compiled, [make_batch()]))
+    assert counters["stats"]["unique_graphs"] == 2 and not counters["graph_break"]
+
+
+def test_extras_are_part_of_the_captured_step(traced, graphs):
+    plain, captured = make_step(**EXTRAS), make_step(graphs=True, compile="reduce-overhead", **EXTRAS)
+    captured.warm_up(make_batch(), make_batch(), no_warning)
+    hold(captured)
+    assert_same(train(plain, [make_batch()]), train(captured, [make_batch()]))
+    assert [graph.replays for graph in graphs] == [4, 1]
+
+
+def test_mirror_images_count_apart_and_are_the_mean_of_two_passes():
+    step, batch = make_step(tta=True), make_batch(valid=SIZE - 1)
+    mirrored = batch._replace(images=batch.images.flip(2))
+    logits = []
+    for one in (batch, mirrored):
+        step.reset()
+        step.evaluate(one)
+        logits.append(step.eval_logits(one.images))
+    step.reset()
+    step.evaluate(batch)
+    best = ((logits[0] + logits[1]) / 2).argmax(1)
+    assert step.sums[4] == (best == batch.labels)[:SIZE - 1].sum()
+    plain = make_step()
+    plain.evaluate(batch)
+    assert torch.equal(plain.sums, step.sums[:4]) and torch.equal(plain.predicted, step.predicted)
+
+
+def test_hits_of_a_mixed_batch_count_for_the_larger_share():
+    step, batch = make_step(mix={"mixup": 1.0}), make_batch()
+    for share, labels in ((0.9, batch.labels), (0.1, batch.labels.roll(1))):
+        step.mix.copy_(torch.tensor([0, 32, 0, 32, share, share]))
+        torch.manual_seed(0)
+        _, sums = step.forward(batch.images, batch.labels)
+        torch.manual_seed(0)
+        x = share * step.normalize(batch.images) + (1 - share) * step.normalize(batch.images.roll(1, 0))
+        assert sums[1] == (step.model(x).argmax(1) == labels).sum()
 
 
 def test_dropout_is_keyed_by_the_step():

@@ -13,11 +13,13 @@ from tests.helpers import make_split
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
 SPLIT = make_split(64, 64, 10)
+EXTRAS = {"mix": {"mixup": 0.4, "cutmix": 1.0}, "ema": 0.9, "tta": True}
 
 
-def make_step(compile_mode, head="origin", precision="fp32"):
+def make_step(compile_mode, head="origin", precision="fp32", **extras):
     torch._dynamo.reset()
-    config = RunConfig(batch_size=64, lr=0.01, device="cuda", precision=precision, compile=compile_mode, head=head)
+    config = RunConfig(batch_size=64, lr=0.01, device="cuda", precision=precision, compile=compile_mode, head=head,
+                       **extras)
     return Step(build_model("resnet18", head, 10, seed=0), config, resolve(config), SPLIT, 8, 64)
 
 
@@ -38,9 +40,10 @@ def train(step, batches, steps=8):
     return step
 
 
+@pytest.mark.parametrize("extras", [{}, EXTRAS], ids=["plain", "extras"])
 @pytest.mark.parametrize("precision, tolerance", [("fp32", 0.01), ("bf16", 0.05), ("fp16", 0.05)])
-def test_captured_equals_eager(precision, tolerance):
-    eager, captured = make_step("off", precision=precision), make_step("reduce-overhead", precision=precision)
+def test_captured_equals_eager(precision, tolerance, extras):
+    eager, captured = (make_step(mode, precision=precision, **extras) for mode in ("off", "reduce-overhead"))
     captured.warm_up(make_batch(), make_batch(), no_warning)
     assert isinstance(captured.run_train, Captured) and isinstance(captured.run_eval, Captured)
     batches = [make_batch(), make_batch(40)]
@@ -72,9 +75,9 @@ def test_a_replay_draws_its_dropout_from_the_seed_of_its_step():
 
 
 @pytest.mark.parametrize("mode", ["off", "default", "reduce-overhead"])
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_the_loop_never_waits_for_the_device(mode, precision):
-    step = make_step(mode, "dropout", precision)
+@pytest.mark.parametrize("precision, extras", [("bf16", {}), ("fp16", {}), ("bf16", EXTRAS)])
+def test_the_loop_never_waits_for_the_device(mode, precision, extras):
+    step = make_step(mode, "dropout", precision, **extras)
     step.warm_up(make_batch(), make_batch(), no_warning)
     batches = [make_batch()]
     train(step, batches)

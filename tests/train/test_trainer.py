@@ -100,6 +100,33 @@ def test_a_killed_run_resumes_to_the_same_weights(finished, tmp_path, step):
     assert_same_end(finished, resumed)
 
 
+EXTRAS = {"mix": {"mixup": 0.4, "cutmix": 1.0}, "ema": 0.9, "tta": True}
+
+
+@pytest.fixture(scope="module")
+def finished_with_extras(tmp_path_factory):
+    trainer = make_trainer(tmp_path_factory.mktemp("extras"), **EXTRAS)
+    trainer.fit()
+    return trainer
+
+
+def test_mixing_and_averages_resume_to_the_same_weights(finished_with_extras, tmp_path):
+    with pytest.raises(Interrupted):
+        make_trainer(tmp_path, [KillAt(3, signal.SIGTERM)], **EXTRAS).fit()
+    resumed = make_trainer(tmp_path, **EXTRAS)
+    resumed.load_state_dict(resumed.checkpoints.load("last"))
+    resumed.fit()
+    assert_same_end(finished_with_extras, resumed)
+    for one, other in zip(*(t.step.ema.model.state_dict().values() for t in (finished_with_extras, resumed)),
+                          strict=True):
+        assert torch.equal(one, other)
+
+
+def test_mirror_images_have_a_column_of_their_own(finished_with_extras, finished):
+    assert all(0 <= row["val_top1_tta"] <= 100 and "train_top1_tta" not in row for row in finished_with_extras.rows)
+    assert "val_top1_tta" not in finished.rows[0]
+
+
 def test_ctrl_c_has_its_own_exit_code_and_handlers_are_put_back(tmp_path):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted) as error:

@@ -1,0 +1,55 @@
+"""Averaged weights against a loop written by hand."""
+
+import torch
+from torch import nn
+
+from fasttrain.train.ema import Ema, decay_at, tensors
+from tests.train.test_step import make_batch, make_step, train
+
+
+def test_the_average_is_that_of_a_loop():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    ema = Ema(network, 0.5)
+    expected = [tensor.detach().clone() for tensor in tensors(network)]
+    for step in range(8):
+        network(torch.randn(5, 4))  # moves the statistics
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        ema.prepare(step)
+        ema.update()
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = [decay * average + (1 - decay) * now if now.is_floating_point() else now.clone()
+                    for average, now in zip(expected, tensors(network), strict=True)]
+    for average, value in zip(tensors(ema.model), expected, strict=True):
+        torch.testing.assert_close(average, value.detach())
+    assert ema.model[1].num_batches_tracked == 8
+    assert not ema.model.training and not any(parameter.requires_grad for parameter in ema.model.parameters())
+
+
+def test_the_decay_rises_to_what_was_asked_for():
+    assert decay_at(0.99, 0) == 0.1
+    assert decay_at(0.99, 880) == 881 / 890 < 0.99
+    assert decay_at(0.99, 891) == decay_at(0.99, 10**6) == 0.99
+
+
+def test_evaluation_measures_the_average_and_training_goes_on_unchanged():
+    plain, averaged = train(make_step(), [make_batch()]), train(make_step(ema=0.9), [make_batch()])
+    for one, other in zip(tensors(plain.model), tensors(averaged.model), strict=True):
+        assert torch.equal(one, other)
+    assert plain.sums[0] != averaged.sums[0]
+    plain.model.load_state_dict(averaged.ema.model.state_dict())
+    for step in (plain, averaged):
+        step.reset()
+        step.evaluate(make_batch())
+    assert torch.equal(plain.sums, averaged.sums)
+    assert averaged.model.training
+
+
+def test_a_state_brings_the_average_back():
+    step, other = train(make_step(ema=0.9), [make_batch()]), make_step(ema=0.9)
+    other.load_state_dict(step.state_dict())
+    for one, two in zip(tensors(step.ema.model), tensors(other.ema.model), strict=True):
+        assert torch.equal(one, two)
+    assert "ema" not in make_step().state_dict()
