@@ -56,7 +56,10 @@ class StepAlone:
         untimed, self.steps = STEPS[runtime.device.type]
         self.steps = steps or self.steps
         self.train(untimed)
-        self.facts = facts_of(self.step, "constant")
+
+    @property
+    def facts(self):
+        return facts_of(self.step, "constant")
 
     def train(self, steps):
         for number in range(steps):
@@ -103,7 +106,10 @@ class EndToEnd:
         self.trainer = Trainer(config, runtime, train, val, None, EventLog([Strict()]))
         self.trainer.warm_up()
         self.epoch = 0
-        self.facts = facts_of(self.trainer.step, self.trainer.loader_name)
+
+    @property
+    def facts(self):
+        return facts_of(self.trainer.step, self.trainer.loader_name)
 
     def measure(self):
         epoch = self.epoch % self.trainer.config.epochs

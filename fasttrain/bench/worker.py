@@ -1,8 +1,8 @@
 """A contender in a process of its own: `python -m fasttrain.bench.worker`, JSON lines in, JSON lines out.
 
 The first line names the contender, "module:attribute", and its settings: a class with a dict `facts` and a method
-`measure` that returns one. The process answers with the facts, and with a measurement for each further line. What fails
-answers {"status": "oom" or "error", "reason"} and ends.
+`measure` that returns one. The process answers {} once it is built, then the facts, and a measurement for each further
+line. What fails answers {"status": "oom" or "error", "reason"} and ends.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ class Failure(Exception):
 class Worker:
     """The parent's end: starts the process, asks, and closes it. A context manager.
 
-    facts: what the contender said of itself. ready_seconds: from the start of the process until then.
+    facts: what the contender said of itself. ready_seconds: from the start of the process until it was built.
     """
 
     def __init__(self, contender, settings, environment=None):
@@ -40,11 +40,12 @@ class Worker:
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(environment or {})})
         try:
-            self.facts = self.ask({"contender": contender, "settings": settings})
+            self.ask({"contender": contender, "settings": settings})
+            self.ready_seconds = time.monotonic() - started
+            self.facts = self.answer()
         except BaseException:
             self.close()
             raise
-        self.ready_seconds = time.monotonic() - started
 
     def measure(self):
         """One measurement; raises Failure."""
@@ -54,6 +55,9 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(message) + "\n")
             self.process.stdin.flush()
+        return self.answer()
+
+    def answer(self):
         line = self.process.stdout.readline()
         if not line:  # died without a word; the kernel kills what takes more memory than there is
             code = self.process.wait()
@@ -90,6 +94,7 @@ def serve(lines, answer):
         order = json.loads(next(lines))
         module, attribute = order["contender"].split(":")
         contender = getattr(importlib.import_module(module), attribute)(**order["settings"])
+        answer({})
         answer(contender.facts)
         for _ in lines:
             answer(contender.measure())
