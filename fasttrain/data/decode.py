@@ -42,6 +42,14 @@ def decode_into(data, out):
     return plain_jpeg and image.size == (size, size) and simplejpeg is None
 
 
+def decode_plain(data, out):
+    """`decode_into` for what it called a JPEG of that size before, without looking at the header first."""
+    if simplejpeg is None:
+        decode_into(data, out)
+    elif simplejpeg.decode_jpeg(data, "RGB", buffer=out, strict=True).shape != out.shape:
+        raise ValueError("another size than when it was packed")
+
+
 def _turbo_reads(data, size):
     """Whether `data` starts like a JPEG of size x size pixels in a colour space that libjpeg-turbo turns into RGB."""
     if data[:2] != b"\xff\xd8":

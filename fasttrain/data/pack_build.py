@@ -17,7 +17,7 @@ from fasttrain.data.threads import map_in_order
 from fasttrain.errors import DataError
 
 SCHEMA = 1
-CHUNK = 16 * 64 * 64  # pixels that a thread decodes at a time: they are still in its cache when their sums are taken
+CHUNK = 32 * 64 * 64  # pixels that a thread decodes at a time: they are still in its cache when their sums are taken
 MOST = 256  # images in a chunk: sums of so many squares of bytes are exact in float32, whose sums are the fastest
 
 

@@ -19,7 +19,7 @@ NOT_FOR_CONSTANT = {
     "test_training_delivers_the_keyed_order_and_augmentation", "test_epochs_and_seeds_differ",
     "test_ranks_share_each_global_batch", "test_a_rank_without_samples_gets_empty_batches",
     "test_evaluation_shows_every_index_once_in_static_shapes", "test_starting_in_the_middle_continues_exactly",
-    "test_a_batch_is_never_overwritten_under_its_user",
+    "test_a_batch_is_never_overwritten_under_its_user", "test_every_loader_trains_alike",
 }
 
 

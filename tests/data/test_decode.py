@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fasttrain.data import decode
-from fasttrain.data.decode import decode_into, decoder_name, probe
+from fasttrain.data.decode import decode_into, decode_plain, decoder_name, probe
 from tests.data.trees import encoded, image
 
 JPEGS = {
@@ -41,6 +41,21 @@ def test_jpeg_of_the_wanted_size(decoder, kind):
     with Image.open(io.BytesIO(JPEGS[kind])) as picture:
         assert np.array_equal(pixels, np.asarray(picture.convert("RGB")))
     assert plain
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_plain_jpegs_decode_without_a_second_look(decoder, kind):
+    out = np.zeros((16, 16, 3), np.uint8)
+    decode_plain(memoryview(JPEGS[kind]), out)
+    assert np.array_equal(out, decoded(JPEGS[kind])[0])
+
+
+@pytest.mark.parametrize("data", [b"", b"not an image at all", JPEGS["4:2:0"][:-40], encoded(image(size=(8, 8))),
+                                  encoded(image(size=(24, 24)))])
+def test_what_is_no_longer_a_plain_jpeg(data):
+    pytest.importorskip("simplejpeg")
+    with pytest.raises(ValueError):
+        decode_plain(data, np.zeros((16, 16, 3), np.uint8))
 
 
 @pytest.mark.parametrize("picture, kind", [(image(size=(16, 17)), "JPEG"), (image(mode="CMYK"), "JPEG"),

@@ -49,8 +49,8 @@ def test_a_damaged_image_ends_in_one_line_and_the_loader_lives_on(build, name):
 
 
 def test_jpeg_decodes_two_batches_ahead_and_no_further(build, monkeypatch):
-    decoded, real = [], jpeg.decode_into
-    monkeypatch.setattr(jpeg, "decode_into", lambda data, out: decoded.append(1) or real(data, out))
+    decoded, real = [], jpeg.decode_plain
+    monkeypatch.setattr(jpeg, "decode_plain", lambda data, out: decoded.append(1) or real(data, out))
     loader = build("jpeg", make_split(200), 20, train=False)
     loader.threads = 2
     batches = iter(loader)

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from fasttrain.data.batch import Batch, BatchLoader
-from fasttrain.data.decode import decode_into
+from fasttrain.data.decode import decode_plain
 from fasttrain.data.prefetch import to_device
 from fasttrain.data.threads import cpu_count, map_in_order
 from fasttrain.errors import ConfigError, DataError
 
 SMALLEST_PART = 8  # images that a thread takes at a time, at least: a hand-over costs as much as one image
-GROUP = 16  # images between decoding and augmenting: at 64 px they stay in the core's cache
+GROUP = 32  # images between decoding and augmenting: at 64 px they stay in the core's cache
 
 
 class JpegLoader(BatchLoader):
@@ -79,7 +79,7 @@ class JpegLoader(BatchLoader):
         starts, ends = split.offsets[rows].tolist(), split.offsets[rows + 1].tolist()
         for row, start, end, out in zip(rows, starts, ends, decoded, strict=False):
             try:
-                decode_into(self.encoded[start:end], out)
+                decode_plain(self.encoded[start:end], out)
             except ValueError as error:
                 raise DataError(f"loader jpeg: {split.name} image in row {row} of the pack is damaged ({error}): run "
                                 "`fasttrain data verify`, then `fasttrain data pack --rebuild`") from error
