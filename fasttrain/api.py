@@ -9,7 +9,7 @@ from fasttrain import runtime as runtimes
 from fasttrain.config import fit_to_data
 from fasttrain.data.pack import open_pack, open_splits
 from fasttrain.data.sources import open_source
-from fasttrain.errors import ConfigError, DivergedError, Interrupted
+from fasttrain.errors import ConfigError, DataError, DivergedError, Interrupted
 from fasttrain.observe.environment import versions
 from fasttrain.observe.events import EventLog, Sink
 from fasttrain.registry import unknown
@@ -19,10 +19,11 @@ from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.trainer import Trainer, summarize
 
 
-def run(config, sinks=None):
+def run(config, sinks=None, console=None):
     """Trains the variant that `config` (a RunConfig) describes and returns its `Run` (see `load_run`).
 
-    `sinks` replaces the console and the files that a run folder gets by observers of one's own. Raises
+    `sinks` replaces the console and the files that a run folder gets by observers of one's own, `console` only the
+    console. Raises
     ConfigError, DataError, DivergedError, or Interrupted after a signal; each has its `exit_code`.
     """
     started = time.monotonic()
@@ -32,7 +33,7 @@ def run(config, sinks=None):
     config = fit_to_data(config, len(train))
     folder = run_folder.choose(config)
     folder.claim(config)
-    events = EventLog(default_sinks(folder.path) if sinks is None else sinks)
+    events = EventLog(default_sinks(folder.path, console) if sinks is None else sinks)
     try:
         trainer = Trainer(config, runtime, train, val, folder.checkpoints, events)
         if folder.resumed:
@@ -122,6 +123,28 @@ def profile(config, steps=30):
     return found, folder
 
 
+def report(paths, out="report"):
+    """Writes ablation.json, report.html and report.md on the runs in and below `paths` into the folder `out`.
+
+    Returns (the content of ablation.json, the folder). What is no whole run, or was validated on other images than
+    most, is left out and named in its `left_out`. DataError where nothing is left.
+    """
+    from fasttrain.report.ablation import build_ablation, write_ablation
+    from fasttrain.report.collect import find_folders, read_runs
+    from fasttrain.report.pages import write_report
+
+    folders, missing = find_folders(paths)
+    runs, damaged = read_runs(folders)
+    left_out = [*missing, *damaged]
+    if not runs:
+        more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
+        raise DataError(f"nothing to report on: {left_out[0]}{more}")
+    ablation = build_ablation(runs, left_out=left_out)
+    write_report(ablation, runs, out)
+    write_ablation(ablation, out)
+    return ablation, Path(out)
+
+
 def preview(location=None, image_size=64, split="train", out="preview.png"):
     """Draws images of every class in turn from the "train" or "val" split into the PNG `out`; returns its Path."""
     from fasttrain.report.pictures import draw_preview
@@ -137,14 +160,15 @@ def preview(location=None, image_size=64, split="train", out="preview.png"):
     return Path(out)
 
 
-def default_sinks(folder):
+def default_sinks(folder, console=None):
     """What a run shows and writes: console, log and metrics files, pictures drawn from these, TensorBoard with both."""
     from fasttrain.observe.console import console_sink
     from fasttrain.observe.files import FilesSink, LogSink
     from fasttrain.observe.tensorboard import TensorBoardSink
     from fasttrain.report.sink import PicturesSink
 
-    return [console_sink(), LogSink(folder), FilesSink(folder), PicturesSink(folder), TensorBoardSink(folder)]
+    console = console or console_sink()
+    return [console, LogSink(folder), FilesSink(folder), PicturesSink(folder), TensorBoardSink(folder)]
 
 
 def describe(trainer, folder, train, val):

@@ -9,6 +9,7 @@ import re
 import sys
 
 from fasttrain import __version__
+from fasttrain.ablation.commands import COMMANDS as STUDY
 from fasttrain.bench.results import check_outputs
 from fasttrain.completion import SHELLS, script
 from fasttrain.config import FLAGS, RunConfig, choice, integer
@@ -41,7 +42,8 @@ def build_parser():
                                                   "allows, and shows where the time goes.")
     parser.add_argument("--version", action="version", version=f"fasttrain {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for add in (add_run, add_inference, add_profile, add_bench, add_summary, add_data, add_env, add_completion):
+    for add in (add_run, add_study, add_inference, add_profile, add_bench, add_summary, add_data, add_env,
+                add_completion):
         add(commands)
     return parser
 
@@ -73,6 +75,11 @@ def run(arguments):
         print("\n".join(api.dry_run(config)))
     else:
         api.run(config)
+
+
+def add_study(commands):
+    for name, (text, add_arguments, function) in STUDY.items():
+        add_arguments(add_command(commands, name, function, text))
 
 
 def add_inference(commands):

@@ -8,9 +8,9 @@ from fasttrain.config import FLAGS, RunConfig, choices
 from fasttrain.errors import ConfigError
 
 
-def add_config_flags(command):
-    """Flags for what a run is most often asked, and for files and single keys of all the rest."""
-    add_key_flags(command, FLAGS)
+def add_config_flags(command, without=()):
+    """Flags for what a run is most often asked, `without` some, and for files and single keys of all the rest."""
+    add_key_flags(command, [name for name in FLAGS if name not in without])
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets",
                          help="any key of the configuration, such as augment.flip=random; repeatable")
     command.add_argument("--config", action="append", default=[], metavar="FILE",

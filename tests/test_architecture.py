@@ -9,7 +9,7 @@ import pytest
 
 import fasttrain
 
-LIGHT = ("config", "registry", "keyed", "errors", "cli")
+LIGHT = ("config", "registry", "keyed", "errors", "cli", "ablation.plan")
 ROOT = Path(fasttrain.__file__).parent
 # the first pattern that a module starts with is its layer; it may import from its own layer and from those below
 LAYERS = [
@@ -18,8 +18,8 @@ LAYERS = [
     ("fasttrain.runtime", 1), ("fasttrain.train.trainer", 3), ("fasttrain.data", 2), ("fasttrain.models", 2),
     ("fasttrain.train", 2), ("fasttrain.observe", 2), ("fasttrain.bench", 4), ("fasttrain.report", 4),
     ("fasttrain.inference", 4),
-    ("fasttrain.api", 5), ("fasttrain.cli", 6), ("fasttrain.completion", 6), ("fasttrain.__main__", 7),
-    ("fasttrain", 0),
+    ("fasttrain.api", 5), ("fasttrain.ablation", 5),
+    ("fasttrain.cli", 6), ("fasttrain.completion", 6), ("fasttrain.__main__", 7), ("fasttrain", 0),
 ]
 
 

@@ -33,16 +33,18 @@ METHOD = (
 SHOWN = ("epoch", "train_loss", "train_top1", "train_top5", "val_loss", "val_top1", "val_top5", "val_macro_f1")
 
 
-def build_ablation(runs, others=(), left_out=()):
+def build_ablation(runs, others=(), left_out=(), failures=None):
     """The content of ablation.json as a dict.
 
     runs: `Run`s, see `collect.read_runs`. others: rows for `runs` of planned runs without a readable folder, dicts of
-    `arch`, `head`, `seed`, `recipe`, `status`, `folder` and perhaps `reason`. left_out: lines.
+    `arch`, `head`, `seed`, `recipe`, `status`, `folder` and `reason`. left_out: lines. failures: {folder: why the run
+    there failed}.
     """
     groups, repeated = group(runs)
+    rows = [describe(run, each, (failures or {}).get(str(run.folder))) for each in groups for run in each.runs]
     compared = {each.label: compare_group(each) for each in groups}
     return without_nan({
-        "runs": [*(describe(run, each) for each in groups for run in each.runs), *others],
+        "runs": [*rows, *others],
         "variants": [row for each in groups for row in variants(each)],
         "comparisons": [row for each in groups for row in comparison_rows(each, compared[each.label])],
         "answers": [row for each in groups for row in answers(each, compared[each.label])],
@@ -68,11 +70,14 @@ def archs(group):
     return [arch for arch in group.archs if group.finished(arch)]
 
 
-def describe(run, group):
-    """A run's row."""
+def describe(run, group, failure):
+    """A run's row; `reason` tells why it is not done."""
     config = run.config
+    reasons = {"diverged": f"the loss was not finite in epoch {len(run.rows)}",
+               "unfinished": f"stands at epoch {len(run.rows)} of {config.epochs}"}
     return {"arch": config.arch, "head": config.head, "stem": config.stem, "seed": config.seed, "recipe": group.label,
-            "status": run.status, "epochs": len(run.rows), "final": {key: run.final[key] for key in SHOWN},
+            "status": "failed" if failure else run.status, "reason": failure or reasons.get(run.status),
+            "epochs": len(run.rows), "final": {key: run.final[key] for key in SHOWN},
             "best": {key: (run.best or run.final)[key] for key in SHOWN}, "folder": str(run.folder),
             "seconds": sum(row["seconds"] for row in run.rows),
             "images_per_second": sorted(row["images_per_second"] for row in run.rows)[len(run.rows) // 2]}

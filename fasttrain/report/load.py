@@ -10,6 +10,7 @@ import numpy as np
 
 from fasttrain.config import RunConfig
 from fasttrain.errors import DataError
+from fasttrain.observe.environment import describe
 from fasttrain.observe.rows import best_row, read_rows
 from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.run_folder import saved_config
@@ -75,6 +76,7 @@ def load_run(folder):
     config = saved_config(folder)
     try:
         environment = json.loads((folder / "env.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        describe(environment)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise DataError(f"{folder}: env.json is missing or damaged; not a whole run folder") from None
     return Run(folder, config, read_rows(folder / "metrics.jsonl"), environment)

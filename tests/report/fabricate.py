@@ -1,13 +1,16 @@
 """Run folders without training."""
 
+import functools
 import json
 
 import numpy as np
 import yaml
 
 from fasttrain.config import RunConfig
+from fasttrain.observe.environment import versions
 from fasttrain.observe.rows import row_to_json
 
+environment = functools.cache(versions)
 CLASSES, VAL_IMAGES = 4, 200
 DATA = {"train": "1f", "val": "2e"}
 
@@ -28,15 +31,17 @@ def predictions(top1, shift=0):
     return table
 
 
-def make_run(folder, head, seed=0, final=85.0, arch="resnet18", epochs=5, rows=None, table=None, data=None, **config):
+def make_run(folder, head, seed=0, final=85.0, arch="resnet18", epochs=5, rows=None, table=None, fingerprints=None,
+             **config):
     """Writes a run folder whose top-1 rises evenly to `final` percent; returns its path."""
     folder.mkdir(parents=True)
-    config = RunConfig(arch=arch, head=head, seed=seed, epochs=epochs, batch_size=16, lr=0.1, **config)
+    own = {"arch": arch, "head": head, "seed": seed, "epochs": epochs, "batch_size": 4, "lr": 0.1}
+    config = RunConfig(**{**own, **config})
     rows = rows or [make_row(n, final * (0.5 + 0.5 * n / epochs)) for n in range(1, epochs + 1)]
     facts = {"train_images": 160, "val_images": VAL_IMAGES, "class_names": [f"class {k}" for k in range(CLASSES)],
-             "fingerprints": data or DATA}
+             "fingerprints": fingerprints or DATA}
     (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict()))
-    (folder / "env.json").write_text(json.dumps({"run": facts}))
+    (folder / "env.json").write_text(json.dumps({**environment(), "run": facts}))
     (folder / "metrics.jsonl").write_text("".join(row_to_json(row) + "\n" for row in rows))
     if table is not None:
         np.save(folder / "predictions.npy", table)

@@ -6,7 +6,7 @@ import pytest
 
 from fasttrain.report.ablation import build_ablation, write_ablation
 from fasttrain.report.collect import find_folders, read_runs
-from tests.report.fabricate import make_row, make_run, make_study, predictions
+from tests.report.fabricate import environment, make_row, make_run, make_study, predictions
 
 
 def build(*paths):
@@ -136,14 +136,14 @@ def test_what_cannot_be_told_about_is_left_out_in_a_line(tmp_path):
     make_run(tmp_path / "good" / "0", "origin", 0)
     make_run(tmp_path / "good" / "1", "origin", 1)
     make_run(tmp_path / "twin", "origin", 1)
-    make_run(tmp_path / "other", "origin", 2, data={"train": "1f", "val": "other"})
+    make_run(tmp_path / "other", "origin", 2, fingerprints={"train": "1f", "val": "other"})
     make_run(tmp_path / "gap", "origin", 3, rows=[make_row(1, 50.0), make_row(3, 60.0)])
     make_run(tmp_path / "cell", "origin", 4, rows=[make_row(1, 50.0, val_loss="low")])
     (make_run(tmp_path / "config", "origin", 5) / "config.yaml").write_text("epochs: [")
     (make_run(tmp_path / "noconfig", "origin", 6) / "config.yaml").unlink()
     (make_run(tmp_path / "env", "origin", 7) / "env.json").write_text("{")
     (make_run(tmp_path / "empty", "origin", 8) / "metrics.jsonl").write_text("")
-    (make_run(tmp_path / "unknown", "origin", 9) / "env.json").write_text("{}")
+    (make_run(tmp_path / "unknown", "origin", 9) / "env.json").write_text(json.dumps(environment()))
     (tmp_path / "hollow").mkdir()
     ablation = build(tmp_path, tmp_path / "hollow", tmp_path / "nowhere")
     assert len(ablation["runs"]) == 2
