@@ -4,7 +4,7 @@ import numpy as np
 
 from fasttrain.report.curves import new_figure, save
 from fasttrain.report.pictures import class_accuracy, confused_pairs, short
-from fasttrain.report.variants import finished, labels, rows_legend
+from fasttrain.report.variants import labels, only_finished, rows_legend
 from fasttrain.train.metrics import confusion_matrix
 
 NAMED = 20  # more class names than that do not fit along an axis
@@ -17,8 +17,8 @@ def confusions(study):
 
     Runs without predictions or names are left out, and so are those of other classes than most runs have.
     """
-    known = [(variant, run, tuple(run.facts.get("class_names", ()))) for variant, runs in study.items()
-             for run in finished(runs) if run.predictions is not None]
+    known = [(variant, run, tuple(run.facts.get("class_names", ())))
+             for variant, runs in only_finished(study).items() for run in runs if run.predictions is not None]
     counts = [names for _, _, names in known if names]
     if not counts:
         return {}, ()
@@ -56,7 +56,7 @@ def draw_per_class(study, path):
         panel.set_xticks([])
         if len(chosen) <= NAMED:
             panel.set_xticks(range(len(chosen)), [names[i] for i in chosen], rotation=35, ha="right", fontsize=9,
-                             rotation_mode="anchor")
+                             rotation_mode="anchor", parse_math=False)
             write_numbers(panel, accuracy[:, chosen])
     figure.colorbar(image, ax=list(axes), pad=0.01, fraction=0.03, label="validation images hit (%)")
     save(figure, path)
@@ -87,7 +87,8 @@ def draw_confused(study, path):
     for (variant, share), name in zip(shares.items(), labels(matrices).values(), strict=True):
         axes.plot([share[pair] for pair in pairs], range(len(pairs)), linestyle="none", markersize=6.5, label=name,
                   **variant.marker)
-    axes.set_yticks(range(len(pairs)), [f"{short(classes[t])} → {short(classes[p])}" for t, p in pairs], fontsize=9)
+    axes.set_yticks(range(len(pairs)), [f"{short(classes[t])} → {short(classes[p])}" for t, p in pairs], fontsize=9,
+                    parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.grid(axis="x", color="0.88", linewidth=0.8)

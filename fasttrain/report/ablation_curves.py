@@ -6,27 +6,27 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from fasttrain.report.curves import label_panel, new_figure, save
-from fasttrain.report.variants import finished, mean_rows, panels, rows_legend
+from fasttrain.report.variants import finished, mean_rows, only_finished, panels, rows_legend
 
 STEP_TAG = "steps/train_loss"
 SEED = {"linewidth": 0.8, "alpha": 0.55}
 MEAN = {"linewidth": 2.4}
+LINES = "Thin: single seeds; bold: their mean. Runs that did not finish are thin and enter no mean."
 
 
 def draw_train_loss(study, path):
-    """Draws the loss of single steps above the mean of each epoch; returns the caption."""
+    """Draws the loss of single steps, of one seed, above the mean of each epoch; returns the caption."""
     figure, axes = grid(study, 2, "training loss")
     for (name, part), (raw, smooth) in zip(panels(study), axes, strict=True):
         for variant, runs in part.items():
-            for run in runs:
-                raw.plot(*step_losses(run), linewidth=0.6, alpha=0.7, **variant.line | {"linestyle": "-"})
+            raw.plot(*step_losses(runs[0]), linewidth=0.7, alpha=0.8, **variant.line | {"linestyle": "-"})
             draw_seeds(smooth, variant, runs, "train_loss")
-        label_panel(raw, f"{name}: raw, one point a step", "cross-entropy (nats)")
+        label_panel(raw, f"{name}: raw, single steps of one seed", "cross-entropy (nats)")
         label_panel(smooth, f"{name}: smoothed, mean of each epoch", "cross-entropy (nats)")
     finish(figure, study, axes, path)
-    return ("Above: the loss of single training steps, as many as the event files hold. Below, smoothed: the mean over "
-            "all steps of each epoch, a thin line for each seed, their mean bold. The loss includes label smoothing "
-            "where the recipe has it.")
+    return ("Above: the loss of single training steps of each variant's first seed, as many as its event files hold. "
+            "Below, smoothed: the mean over all steps of each epoch. Label smoothing is part of this loss where the "
+            f"recipe has it. {LINES}")
 
 
 def draw_val_loss(study, path):
@@ -35,14 +35,15 @@ def draw_val_loss(study, path):
     for (name, part), (panel,) in zip(panels(study), axes, strict=True):
         for variant, runs in part.items():
             draw_seeds(panel, variant, runs, "val_loss")
+        for variant, runs in only_finished(part).items():
             epochs, mean = mean_rows(runs, "val_loss")
-            if np.isfinite(mean).any():
-                lowest = int(np.nanargmin(mean))
-                panel.plot(epochs[lowest], mean[lowest], markersize=8, markeredgecolor="white", zorder=5,
-                           **variant.marker | {"fillstyle": "full"})
+            lowest = int(np.argmin(mean))
+            panel.plot(epochs[lowest], mean[lowest], markersize=8, markeredgecolor="white", zorder=5,
+                       **variant.marker | {"fillstyle": "full"})
         label_panel(panel, name, "cross-entropy (nats)")
     finish(figure, study, axes, path)
-    return "Validation loss by epoch; a marker shows the minimum of each mean. What rises after it is over-fitting."
+    return ("Validation loss by epoch; a marker shows the minimum of each mean. A rise after it is over-fitting. "
+            f"{LINES}")
 
 
 def draw_accuracy(column, name):
@@ -56,7 +57,7 @@ def draw_accuracy(column, name):
             label_panel(train, f"{title}: training", f"{name} (%)")
             label_panel(val, f"{title}: validation", f"{name} (%)")
         finish(figure, study, axes, path, share=range(2))
-        return f"{name} accuracy by epoch: above on the training images as they are learned, below in validation."
+        return f"{name} accuracy by epoch: above on the training images while learning, below in validation. {LINES}"
     return draw
 
 
@@ -68,7 +69,7 @@ def draw_macro_f1(study, path):
             draw_seeds(panel, variant, runs, "val_macro_f1")
         label_panel(panel, name, "macro-F1 (%)")
     finish(figure, study, axes, path)
-    return "Mean over the classes of F1, the harmonic mean of a class's precision and recall, by epoch."
+    return f"Mean over the classes of F1, the harmonic mean of a class's precision and recall, by epoch. {LINES}"
 
 
 def grid(study, quantities, title):
@@ -87,11 +88,11 @@ def grid(study, quantities, title):
 
 def draw_seeds(axes, variant, runs, key):
     """Draws a column of every run, each to where it ended, and the mean of the finished ones."""
-    for run in runs:
-        axes.plot([row["epoch"] for row in run.rows], [row[key] for row in run.rows],
-                  **variant.line | (SEED if len(runs) > 1 else MEAN))
-    if len(runs) > 1:
-        axes.plot(*mean_rows(runs, key), **variant.line, **MEAN)
+    ended = finished(runs)
+    for run in runs if runs != ended[:1] else ():
+        axes.plot([row["epoch"] for row in run.rows], [row[key] for row in run.rows], **variant.line | SEED)
+    if ended:
+        axes.plot(*mean_rows(ended, key), **variant.line, **MEAN)
 
 
 def finish(figure, study, axes, path, share=None):
@@ -103,7 +104,7 @@ def finish(figure, study, axes, path, share=None):
         equal_scales([panel[place] for panel in axes for place in places])
     heads = {variant.head: variant for variant in study}
     handles = [Line2D([], [], label=head, **variant.line, **MEAN) for head, variant in heads.items()]
-    most = max(len(finished(runs)) for runs in study.values())
+    most = max(len(runs) for runs in study.values())
     if most > 1:
         handles += [Line2D([], [], color="0.3", label="one seed", **SEED),
                     Line2D([], [], color="0.3", label=f"mean of up to {most} seeds", **MEAN)]

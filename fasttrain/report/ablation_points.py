@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from fasttrain.models.summary import summarize
 from fasttrain.observe.rows import finite
 from fasttrain.report.curves import label_panel, new_figure, save
-from fasttrain.report.variants import finished, labels, mean_final, mean_rows, rows_legend
+from fasttrain.report.variants import labels, mean_rows, only_finished, rows_legend
 
 COSTS = (("parameters", "million", lambda s: s.totals["params"] / 1e6),
          ("arithmetic of a forward pass", "MFLOP an image", lambda s: s.flop_counter / 1e6),
@@ -18,29 +18,40 @@ FRONT = {"color": "0.55", "linewidth": 5, "alpha": 0.35}
 
 
 def draw_pareto(study, path):
-    """Draws accuracy over the time trained so far, and which ends no other beats; returns the caption."""
+    """Draws accuracy over the time trained so far, and which ends no other beats; returns the caption.
+
+    None where no run finished, as for `draw_costs`.
+    """
+    study = only_finished(study)
+    if not study:
+        return None
     figure, axes = by_recipe(study, 1, "accuracy against time")
     scale, unit = time_unit(max(seconds(run)[-1] for runs in study.values() for run in runs))
     for recipe, panel in zip(recipes(study), axes[0], strict=True):
-        part = {variant: runs for variant, runs in study.items() if variant.recipe == recipe}
         ends = []
-        for variant, runs in part.items():
-            times = np.mean([seconds(run)[: len(mean_rows(runs, "step")[0])] for run in finished(runs)], axis=0) / scale
-            accuracy = mean_rows(runs, "val_top1")[1]
-            panel.plot(times, accuracy, linewidth=1.3, alpha=0.7, **variant.line)
-            panel.plot(times[-1], accuracy[-1], markersize=9, markeredgewidth=1.8, **variant.marker)
-            ends.append((times[-1], accuracy[-1]))
-        draw_front(panel, pareto_front(ends))
+        for variant, runs in study.items():
+            if variant.recipe == recipe:
+                accuracy = mean_rows(runs, "val_top1")[1]
+                times = np.mean([seconds(run)[: len(accuracy)] for run in runs], axis=0) / scale
+                panel.plot(times, accuracy, linewidth=1.3, alpha=0.7, **variant.line)
+                panel.plot(times[-1], accuracy[-1], markersize=9, markeredgewidth=1.8, **variant.marker)
+                ends.append((times[-1], accuracy[-1]))
         label_panel(panel, f"recipe {recipe}", "validation top-1 (%)")
-        panel.set_xlabel(f"time of training and validation ({unit})", fontsize=10)
-        panel.set_xlim(left=0)
-        panel.xaxis.get_major_locator().set_params(integer=False)
+        count_axis(panel, f"time of training and validation ({unit})")
+        draw_front(panel, pareto_front(ends))
     legend(figure, study, Line2D([], [], label="best for the time", **FRONT))
     save(figure, path)
     return ("Validation top-1 against the time since the start, means over the seeds. A marker is the end of the runs; "
             "what lies below and to the right of the grey line is both slower and worse than another variant. A point "
             "before the end is not what a run of that length would reach, since the learning rate falls over the whole "
             f"run. {recorded(study)}")
+
+
+def count_axis(axes, label):
+    """Gives panels an axis from 0 that may have fractions."""
+    axes.set_xlabel(label, fontsize=10)
+    axes.set_xlim(0, 1.08 * axes.dataLim.x1)
+    axes.xaxis.get_major_locator().set_params(integer=False)
 
 
 def draw_front(axes, front):
@@ -104,15 +115,19 @@ def recorded(study):
 def device(run):
     """What a run was trained on, as far as env.json tells."""
     kind, _, index = run.facts.get("device", "an unknown device").partition(":")
-    devices = run.environment.get("devices", [])
-    if kind == "cuda" and len(devices) > 1:
-        return devices[1 + int(index or 0)]["name"]
-    threads = f" ({devices[0]['threads']} threads)" if devices else ""
-    return f"{run.environment.get('cpu', 'a CPU')}{threads}" if kind == "cpu" else kind
+    cpu, *gpus = run.environment.get("devices") or [{}]
+    if kind == "cuda" and gpus:
+        return gpus[int(index or 0)]["name"]
+    if kind == "cpu" and "threads" in cpu:
+        return f"{run.environment['cpu']}, {cpu['threads']} of {run.environment['cores']} cores"
+    return kind
 
 
 def draw_costs(study, path):
-    """Draws accuracy over parameters, arithmetic and memory traffic; returns the caption."""
+    """Draws final accuracy over parameters, arithmetic and memory traffic; returns the caption."""
+    study = only_finished(study)
+    if not study:
+        return None
     figure, axes = by_recipe(study, len(COSTS), "accuracy against cost")
     summaries = {variant: summary(runs[0]) for variant, runs in study.items()}
     for column, recipe in enumerate(recipes(study)):
@@ -120,20 +135,20 @@ def draw_costs(study, path):
             panel = axes[row][column]
             for variant, runs in study.items():
                 if variant.recipe == recipe:
-                    x = cost(summaries[variant])
-                    accuracy = [run.final["val_top1"] for run in finished(runs)]
-                    panel.plot([x] * len(accuracy), accuracy, "_", color=variant.color, markersize=9, alpha=0.8)
-                    panel.plot(x, mean_final(runs, lambda run: run.final["val_top1"]), linestyle="none", markersize=9,
-                               markeredgewidth=1.8, **variant.marker)
+                    draw_cost(panel, variant, cost(summaries[variant]), [run.final["val_top1"] for run in runs])
             label_panel(panel, f"recipe {recipe}: {name}" if len(axes[0]) > 1 else name, "validation top-1 (%)")
-            panel.set_xlabel(unit, fontsize=10)
-            panel.set_xlim(0, 1.08 * panel.get_xlim()[1])
-            panel.xaxis.get_major_locator().set_params(integer=False)
+            count_axis(panel, unit)
     legend(figure, study)
     save(figure, path)
-    return ("Final validation top-1 against what a variant costs: parameters; operations, two for each multiply-add "
-            "of convolutions and linear layers; bytes that the layers read and write one by one. Dashes are seeds, "
+    return ("Final validation top-1 against what a variant costs: parameters; operations, two for each multiply-add of "
+            "convolutions and linear layers; bytes that the layers read and write one by one. Dashes are seeds, "
             "markers their means.")
+
+
+def draw_cost(axes, variant, cost, accuracy):
+    """Draws the accuracy of every seed as a dash, and their mean as a marker."""
+    axes.plot([cost] * len(accuracy), accuracy, "_", color=variant.color, markersize=9, alpha=0.8)
+    axes.plot(cost, np.mean(accuracy), linestyle="none", markersize=9, markeredgewidth=1.8, **variant.marker)
 
 
 def summary(run):

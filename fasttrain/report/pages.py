@@ -24,8 +24,9 @@ def write_report(ablation, runs, folder):
         data = {plot.file: base64.b64encode((folder / PLOTS / plot.file).read_bytes()).decode() for plot in plots}
     view = {
         "lead": tables.lead(ablation), "heads": tables.heads(ablation), "questions": tables.questions(ablation),
-        "results": tables.results(ablation), "comparisons": tables.comparisons(ablation),
-        "claims": tables.claims(ablation), "facts": tables.facts(ablation, runs), "commands": tables.commands(ablation),
+        "results": tables.results(ablation), "marks": tables.marks(ablation), "absent": tables.absent(ablation),
+        "comparisons": tables.comparisons(ablation), "claims": tables.claims(ablation),
+        "facts": tables.facts(ablation, runs), "commands": tables.commands(ablation),
         "method": ablation.get("method", []), "original": ablation.get("original", {}).get("source", ""),
         "runs": tables.run_table(ablation, folder), "left_out": ablation.get("left_out", []), "plots": plots,
     }
@@ -45,8 +46,16 @@ def templates():
               "lstrip_blocks": True, "keep_trailing_newline": True}
     html = Environment(autoescape=True, **shared)
     markdown = Environment(autoescape=False, finalize=escape_markdown, **shared)
+    html.filters["unbroken"] = unbroken
     markdown.filters["verbatim"] = Verbatim
     return html.get_template("report.html.j2"), markdown.get_template("report.md.j2")
+
+
+def unbroken(sentence):
+    """A sentence for HTML whose "top-1" never ends a line after the hyphen."""
+    from markupsafe import Markup, escape
+
+    return escape(sentence).replace("top-1", Markup('<span class="unbroken">top-1</span>'))
 
 
 class Verbatim(str):

@@ -104,8 +104,8 @@ def draw_matrix(figure, axes, matrix, class_names):
     axes.tick_params(labelsize=9)
     if len(matrix) <= NAMED_CLASSES:
         names = [short(name, 20) for name in class_names]
-        axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 4 else 0)
-        axes.set_yticks(range(len(names)), names)
+        axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 4 else 0, parse_math=False)
+        axes.set_yticks(range(len(names)), names, parse_math=False)
     if len(matrix) <= NUMBERED_CLASSES:
         for (row, column), share in np.ndenumerate(shares):
             axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=9,
@@ -116,7 +116,7 @@ def draw_bars(axes, names, values, color, label, form="{:.0f}"):
     """Draws named horizontal bars, the first on top, each with its value."""
     bars = axes.barh(range(len(names)), values, color=color, height=0.7)
     axes.bar_label(bars, [form.format(value) for value in values], padding=3, fontsize=9)
-    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_yticks(range(len(names)), names, fontsize=9, parse_math=False)
     axes.set_ylim(max(len(names), 6) - 0.4, -0.6)
     axes.set_xlabel(label, fontsize=10)
     axes.margins(x=0.12)

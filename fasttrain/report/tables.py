@@ -71,6 +71,22 @@ def results(ablation):
     return [result_table(ablation, by_variant, metrics) for metrics in (main, more) if metrics]
 
 
+def marks(ablation):
+    """One line for each set of runs: the level and the early epoch that some metrics speak of, by backbone."""
+    return [f"recipe {group['recipe']}: " + "; ".join(
+                f"the level is {mark['level']:g} % in {arch}, early is epoch {mark['early']}"
+                for arch, mark in group["marks"].items())
+            for group in ablation.get("groups", []) if group["marks"]]
+
+
+def absent(ablation):
+    """The variants that were tried but of which no run finished."""
+    found = {}
+    for run in ablation.get("runs", []):
+        found.setdefault(f"{run['arch']} {run['head']}, recipe {run['recipe']}", []).append(run["status"])
+    return [variant for variant, statuses in found.items() if "done" not in statuses]
+
+
 def result_table(ablation, by_variant, metrics):
     """One table of `results`."""
     original = {(row["arch"], row["head"]): row for row in ablation.get("original", {}).get("results", [])}
@@ -90,13 +106,19 @@ def cell(row, original, places):
     """A mean with its interval, and what the original had; "-" where there is nothing."""
     form = f".{places}f"
     if row is None or row["mean"] is None:
-        return {"mean": "-", "interval": "", "original": number(original, form, "")}
-    return {"mean": number(row["mean"], form), "interval": span(row, form), "original": number(original, form, "")}
+        return {"mean": "-", "interval": "", "original": number(original, "g", "")}
+    return {"mean": rounded(row["mean"], form), "interval": span(row, form), "original": number(original, "g", "")}
 
 
 def span(row, form):
     """The interval of a mean or a difference; "" where there is none."""
-    return "" if row["low"] is None else f"{row['low']:{form}} to {row['high']:{form}}"
+    return "" if row["low"] is None else f"{rounded(row['low'], form)} to {rounded(row['high'], form)}"
+
+
+def rounded(value, form):
+    """A number as text, without a minus before what is rounded to zero."""
+    text = format(value, form)
+    return format(0.0, form) if float(text) == 0 else text
 
 
 def digits(ablation, metric):
@@ -121,7 +143,8 @@ def comparisons(ablation):
             "main": row["metric"] == "val_top1", "question": row["question"], "pair": f"{row['a']} - {row['b']}",
             "where": ", ".join(filter(None, (row["arch"], row.get("recipe")))),
             "metric": row.get("label") or NAMES.get(row["metric"], row["metric"]),
-            "difference": number(row["difference"], form), "interval": span(row, form),
+            "difference": "-" if row["difference"] is None else rounded(row["difference"], form),
+            "interval": span(row, form),
             "p": number(row["p"], ".2g"), "p_holm": number(row.get("p_holm"), ".2g"), "n": row["n"],
             "method": row["method"]})
     return found
@@ -139,17 +162,31 @@ def commands(ablation):
 
 def facts(ablation, runs):
     """How it was done as (name, text): what differs between runs is listed, each value once."""
-    rows = [(f"recipe {label}", "; ".join(settings(run.config.to_dict())[:-1]) + f"; batch {run.config.batch_size}")
-            for label, run in first_runs(ablation, runs).items()]
+    rows = [(f"recipe {label}", recipe(run.config)) for label, run in first_runs(ablation, runs).items()]
     told = {"data": [str(run.config.data or "default") for run in runs]}
     for name in ("device", "precision", "compile", "loader"):
         told[name] = [str(run.facts[name]) for run in runs if name in run.facts]
     for run in runs:
-        for name, value in describe(run.environment):
+        for name, value in machine(run.environment):
             told.setdefault(name, []).append(value)
-        packages = run.environment.get("packages", {})
-        told.setdefault("packages", []).append(", ".join(f"{k} {v}" for k, v in packages.items() if v))
     return rows + [(name, "; ".join(dict.fromkeys(values))) for name, values in told.items() if values]
+
+
+def recipe(config):
+    """The optimisation of a run in one line."""
+    *sections, _ = settings(config.to_dict())
+    return "; ".join([f"{config.epochs} epochs, batch {config.batch_size}, peak lr {config.lr:g}, label smoothing "
+                      f"{config.label_smoothing:g}, last short batch {'left out' if config.drop_last else 'kept'}",
+                      *sections])
+
+
+def machine(environment):
+    """What env.json tells of machine and versions as (name, text); nothing where it was cut down."""
+    try:
+        packages = [f"{name} {version}" for name, version in environment["packages"].items() if version]
+        return [*describe(environment), ("packages", ", ".join(packages))]
+    except (KeyError, TypeError):
+        return []
 
 
 def first_runs(ablation, runs):

@@ -88,21 +88,20 @@ def panels(study):
 
 
 def finished(runs):
-    """The runs that came to their end; all of them where none did."""
-    return [run for run in runs if run.status == "done"] or runs
+    """The runs that came to their end: what means are made of."""
+    return [run for run in runs if run.status == "done"]
+
+
+def only_finished(study):
+    """The study without the runs that did not come to their end, and without the variants that have no other."""
+    return {variant: finished(runs) for variant, runs in study.items() if finished(runs)}
 
 
 def mean_rows(runs, key):
-    """Epochs and the mean of a column over the finished runs, up to the last epoch that all of them have."""
-    runs = finished(runs)
+    """Epochs and the mean of a column over at least one run, up to the last epoch that all of them have."""
     length = min(len(run.rows) for run in runs)
     epochs = [row["epoch"] for row in runs[0].rows[:length]]
     return epochs, np.mean([[row[key] for row in run.rows[:length]] for run in runs], axis=0)
-
-
-def mean_final(runs, value):
-    """The mean over the finished runs of `value(run)`."""
-    return float(np.mean([value(run) for run in finished(runs)]))
 
 
 def rows_legend(figure, handles, columns=3):

@@ -9,7 +9,7 @@ from fasttrain.observe.rows import COLUMNS
 from fasttrain.report import ablation_classes, ablation_curves, ablation_points, curves
 from fasttrain.report.load import Run
 
-NAMES = ["goldfish, Carassius auratus", "<script>alert(1)</script>", "a | b `c` [d](e)", "bullfrog"]
+NAMES = ["goldfish, Carassius auratus", "<script>alert(1)</script>", "a | b `c` [d](e)", r"$\frac$"]
 
 
 def make_run(folder, arch="resnet18", head="origin", seed=0, epochs=4, rows=None, recipe="fast", names=NAMES):

@@ -141,8 +141,8 @@ def test_original_numbers_stand_beside_ours_and_missing_ones_nowhere(without_pic
         {"arch": "resnet18", "head": "origin", "epochs": 80, "val_top1": 34.87}]}
     report = pages.write_report(ablation, runs, tmp_path / "report")
     page = Page((report / "report.html").read_text())
-    assert "34.9" in page.text and "original, 80 epochs" in page.text and "its own logs" in page.text
-    assert "41.2 (40.2 to 42.2) [34.9]" in (report / "report.md").read_text().replace("\\", "")
+    assert "34.87" in page.text and "original, 80 epochs" in page.text and "its own logs" in page.text
+    assert "41.2 (40.2 to 42.2) [34.87]" in (report / "report.md").read_text().replace("\\", "")
     assert not re.search(r"\b(nan|None)\b", page.text)
 
 
