@@ -61,17 +61,19 @@ def prepared(configs):
     splits = api.open_splits(configs[0])
     fitted = [fit_to_data(config, len(splits[0])) for config in configs]
     for config in fitted:
-        refuse_other(config)
+        refuse_other(config, *splits)
     return fitted, splits
 
 
-def refuse_other(config):
-    """ConfigError where the run's folder holds one of other settings. What cannot be read is left to the run."""
+def refuse_other(config, train, val):
+    """ConfigError where the run's folder holds one of other settings or images. The unreadable is left to the run."""
     with contextlib.suppress(DataError):
         difference = run_folder.differing_key(run_folder.saved_config(config.out), config)
         if difference:
             key, saved, wanted = difference
             raise ConfigError(f"{config.out}: holds a run with {key} {saved}, not {wanted}; choose another --out")
+        if load_run(config.out).fingerprints not in (None, {"train": train.fingerprint, "val": val.fingerprint}):
+            raise ConfigError(f"{config.out}: holds a run on other images than --data has; choose another --out")
 
 
 def state(config):

@@ -10,9 +10,10 @@ from fasttrain.observe.rows import COLUMNS
 from fasttrain.registry import ARCHS, HEADS
 from fasttrain.report.load import load_run
 from fasttrain.report.measures import resampled
+from fasttrain.train.run_folder import PLACE, settings
 
 # What may differ between two runs that are compared: the variant and the seed, and what changes no result.
-FREE = ("arch", "head", "seed", "out", "resume", "data", "loader", "device", "compile")
+FREE = (*PLACE, "arch", "head", "seed", "loader", "device", "compile")
 
 
 def find_folders(paths):
@@ -75,10 +76,7 @@ def of_one_data_set(runs):
 
 def conditions(run):
     """Everything in which two runs have to be equal before they are compared, as a flat dict."""
-    flat = {f"{key}.{name}" if isinstance(value, dict) else key: inner
-            for key, value in run.config.to_dict().items() if key not in FREE
-            for name, inner in (value.items() if isinstance(value, dict) else [(key, value)])}
-    return {**flat, "training images": run.fingerprints["train"]}
+    return {**settings(run.config, without=FREE), "training images": run.fingerprints["train"]}
 
 
 class Group:

@@ -13,13 +13,16 @@ from fasttrain.train.checkpoint import Checkpoints, write_atomic
 PLACE = ("out", "resume", "data")
 
 
+def settings(config, without=PLACE):
+    """The keys of a config, sections dotted, with their values; `without` those that do not matter."""
+    return {f"{k}.{n}" if isinstance(v, dict) else k: w
+            for k, v in config.to_dict().items() if k not in without
+            for n, w in (v.items() if isinstance(v, dict) else [(k, v)])}
+
+
 def differing_key(a, b):
-    """The first key (dotted) in which two configs would train differently, or None."""
-    def flat(config):
-        return {f"{k}.{n}" if isinstance(v, dict) else k: w
-                for k, v in config.to_dict().items() if k not in PLACE
-                for n, w in (v.items() if isinstance(v, dict) else [(k, v)])}
-    first, second = flat(a), flat(b)
+    """The first key in which two configs would train differently, with both values; or None."""
+    first, second = settings(a), settings(b)
     return next(((k, first[k], second[k]) for k in first if first[k] != second[k]), None)
 
 

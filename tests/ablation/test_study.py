@@ -1,5 +1,6 @@
 """A study with made-up runs: order, skipping, failures, signals; and a small real one that is interrupted."""
 
+import functools
 import json
 import os
 import signal
@@ -35,6 +36,13 @@ def reports(monkeypatch):
     return written
 
 
+@functools.cache
+def images():
+    """The fingerprints of DATA."""
+    _, splits = study.prepared(configs("nowhere", heads=["origin"]))
+    return {split.name: split.fingerprint for split in splits}
+
+
 class Trained:
     """Makes up runs instead of training them; `fates` tells which go wrong, by the name of their folder's parent."""
 
@@ -51,7 +59,7 @@ class Trained:
         if fate == "failed":
             return "failed", "its process was killed by SIGSEGV"
         rows = [make_row(1, 50.0, train_loss=None)] if fate == "diverged" else None
-        make_run(Path(config.out), rows=rows, **config.to_dict())
+        make_run(Path(config.out), rows=rows, fingerprints=images(), **config.to_dict())
         return fate or "done", "epoch 1: the loss is nan" if fate else None
 
 
@@ -111,7 +119,8 @@ def test_a_signal_ends_the_study_after_the_run_in_hand(tmp_path, number, code):
 
 def test_a_run_made_by_hand_is_recognised(tmp_path):
     (config,) = configs(tmp_path, heads=["origin"])
-    make_run(Path(config.out), "origin", epochs=2, data="spelled otherwise", image_size=32)
+    make_run(Path(config.out), "origin", epochs=2, data="spelled otherwise", image_size=32,
+             fingerprints=images())
     train = Trained()
     study.ablate(configs(tmp_path), tmp_path, train)
     assert train.order == ["resnet18_maxpool/fast-0"]
@@ -121,6 +130,13 @@ def test_a_run_of_other_settings_in_the_way_is_named(tmp_path):
     (config,) = configs(tmp_path, heads=["origin"])
     make_run(Path(config.out), "origin", epochs=2, image_size=32, label_smoothing=0.3)
     with pytest.raises(ConfigError, match=r"resnet18_origin/fast-0: holds a run with label_smoothing 0.3, not 0.1"):
+        study.ablate(configs(tmp_path), tmp_path, Trained())
+
+
+def test_a_run_on_other_images_in_the_way_is_named(tmp_path):
+    (config,) = configs(tmp_path, heads=["origin"])
+    make_run(Path(config.out), "origin", epochs=2, image_size=32)
+    with pytest.raises(ConfigError, match=r"resnet18_origin/fast-0: holds a run on other images"):
         study.ablate(configs(tmp_path), tmp_path, Trained())
 
 
@@ -141,7 +157,7 @@ def test_the_plan_tells_states_and_time(tmp_path, monkeypatch):
     measured = []
     monkeypatch.setattr(study, "measure", lambda config, train, val: measured.append(config.head) or 60.0)
     (config,) = configs(tmp_path, heads=["origin"])
-    make_run(Path(config.out), "origin", epochs=2, image_size=32)
+    make_run(Path(config.out), "origin", epochs=2, image_size=32, fingerprints=images())
     lines = study.dry_run(configs(tmp_path, seeds=2), tmp_path)
     assert measured == ["maxpool", "origin"]  # each variant once
     assert [line.split()[2:] for line in lines[:4]] == [["done"], ["to", "do", "1m00s"], ["to", "do", "1m00s"],
