@@ -15,7 +15,7 @@ from fasttrain.observe.events import EventLog, Sink
 from fasttrain.registry import unknown
 from fasttrain.report.load import load_run
 from fasttrain.train import run_folder
-from fasttrain.train.checkpoint import Checkpoints
+from fasttrain.train.checkpoint import Checkpoints, disk_bytes
 from fasttrain.train.trainer import Trainer, summarize
 
 
@@ -29,10 +29,10 @@ def run(config, sinks=None, console=None):
     started = time.monotonic()
     runtime = runtimes.resolve(config)
     run_folder.refuse_taken(config)
-    train, val = open_splits(config)
+    train, val = open_splits(config, print)
     config = fit_to_data(config, len(train))
     folder = run_folder.choose(config)
-    folder.claim(config)
+    folder.claim(config, disk_bytes(config, train.num_classes))
     events = EventLog(default_sinks(folder.path, console) if sinks is None else sinks)
     try:
         trainer = Trainer(config, runtime, train, val, folder.checkpoints, events)
@@ -67,7 +67,7 @@ def train_to_the_end(trainer, events, started):
 def dry_run(config):
     """Builds everything, does one train step, one eval step, one save and load; returns the lines that say so."""
     runtime = runtimes.resolve(config)
-    train, val = open_splits(config)
+    train, val = open_splits(config, print)
     config = fit_to_data(config, len(train))
     with tempfile.TemporaryDirectory() as scratch, runtimes.memory_errors(config.batch_size):
         checkpoints = Checkpoints(scratch)

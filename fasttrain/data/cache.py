@@ -57,12 +57,12 @@ def clear_errors(path):
         raise DataError(f"{path}: {error.strerror or error}") from error
 
 
-def need_space(folder, size):
-    """Raises DataError unless the disk of `folder` has `size` bytes free."""
+def need_space(folder, size, remedy="set FASTTRAIN_CACHE to a larger disk"):
+    """Raises DataError unless the disk of `folder` has `size` bytes free; `remedy` says where else to write."""
     free = shutil.disk_usage(folder).free
     if free < size:
         raise DataError(f"{folder}: needs {text.size(size)}, {text.size(free)} are free: "
-                        "free some space, or set FASTTRAIN_CACHE to a larger disk")
+                        f"free some space, or {remedy}")
 
 
 @contextlib.contextmanager

@@ -103,9 +103,9 @@ def open_pack(source, image_size=64, cache=None, progress=True, on_message=None,
     return pack
 
 
-def open_splits(config):
-    """(training Split, validation Split) that a RunConfig asks for, packed on first use."""
-    pack = open_pack(open_source(config.data), config.image_size)
+def open_splits(config, on_message=None):
+    """(training Split, validation Split) of a RunConfig, packed on first use; `on_message` is that of `open_pack`."""
+    pack = open_pack(open_source(config.data), config.image_size, on_message=on_message)
     limits = {"train": config.limit_train, "val": config.limit_val}
     return tuple(pack.split(name, config.classes, limit) for name, limit in limits.items())
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from fasttrain.errors import DataError
+from fasttrain.models import build_model
 
 FORMAT = 1
 
@@ -37,6 +38,13 @@ def write_atomic(path, data):
         temporary.unlink(missing_ok=True)
         reason = error.strerror or error
         raise DataError(f"{path}: cannot write: {reason}; free some space or choose another --out") from None
+
+
+def disk_bytes(config, num_classes):
+    """What the checkpoints of a run take at most: last, best and the next one, each with weights, momentum, average."""
+    with torch.device("meta"):
+        model = build_model(config.arch, config.head, num_classes, config.image_size, config.stem)
+    return 3 * (3 if config.ema else 2) * sum(parameter.nbytes for parameter in model.parameters())
 
 
 class Checkpoints:

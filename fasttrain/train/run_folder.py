@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from fasttrain.config import RunConfig, read_yaml
+from fasttrain.data.cache import need_space
 from fasttrain.errors import ConfigError, DataError, FasttrainError
 from fasttrain.train.checkpoint import Checkpoints, write_atomic
 
@@ -34,9 +35,15 @@ class RunFolder:
         self.checkpoints = Checkpoints(self.path / "checkpoints")
         self.lock = None
 
-    def claim(self, config):
-        """Makes the folder this process's own and writes config.yaml; ConfigError while another process holds it."""
+    def claim(self, config, size=0):
+        """Makes the folder this process's own and writes config.yaml; ConfigError while another process holds it.
+
+        Raises DataError, before anything is written, unless the disk has room for the `size` bytes of a new run.
+        """
         try:
+            if not self.resumed:
+                disk = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.is_dir())
+                need_space(disk, size, "choose another --out")
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock = open(self.path / ".lock", "w")  # noqa: SIM115 - held until the run ends
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

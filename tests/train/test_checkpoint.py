@@ -2,13 +2,17 @@
 
 import os
 import pickle
+import shutil
 
 import pytest
 import torch
 
+from fasttrain.config import RunConfig
 from fasttrain.errors import DataError
+from fasttrain.models import build_model
 from fasttrain.train import checkpoint
-from fasttrain.train.checkpoint import Checkpoints
+from fasttrain.train.checkpoint import Checkpoints, disk_bytes
+from fasttrain.train.run_folder import RunFolder
 
 
 def state(epoch):
@@ -95,3 +99,14 @@ def test_other_format_version_is_refused(tmp_path):
     torch.save({"format": 999}, tmp_path / "x.pt")
     with pytest.raises(DataError, match="version"):
         checkpoint.read_state("x.pt", (tmp_path / "x.pt").read_bytes())
+
+
+def test_a_disk_too_small_for_a_run_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    config = RunConfig()
+    needed = disk_bytes(config, 10)
+    assert needed == 3 * 2 * 4 * sum(p.numel() for p in build_model("resnet18", "origin", 10).parameters())
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(needed, 1, needed - 1))
+    with pytest.raises(DataError, match=r"255\.9 MiB.* choose another --out"):
+        RunFolder(tmp_path / "runs" / "1", resumed=False).claim(config, needed)
+    assert not list(tmp_path.iterdir())
+    RunFolder(tmp_path, resumed=True).claim(config, needed)
