@@ -10,16 +10,15 @@ class Ema:
 
         average += (1 - decay) * (weight - average)
 
-    BatchNorm's running mean and variance are averaged in the same way, its counters copied. `update` works in place on
-    fixed tensors and reads the rate from one, so that a CUDA graph can hold it.
+    BatchNorm's statistics are copied, as torch's AveragedModel does: they are averages already, and would lag twice.
+    `update` works in place on fixed tensors and reads the rate from one, so that a CUDA graph can hold it.
     """
 
     def __init__(self, model, decay):
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
         self.decay = decay
-        pairs = list(zip(tensors(self.model), tensors(model), strict=True))
-        self.averages, self.sources = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
-        self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]
+        self.averages, self.weights = list(self.model.parameters()), list(model.parameters())
+        self.copies, self.statistics = list(self.model.buffers()), list(model.buffers())
         self.rate = torch.zeros((), device=self.averages[0].device)
 
     def prepare(self, step):
@@ -29,17 +28,14 @@ class Ema:
     @torch.no_grad()
     def update(self):
         """Takes in the weights as they are now."""
-        changes = torch._foreach_sub(self.sources, self.averages)
+        changes = torch._foreach_sub(self.weights, self.averages)
         torch._foreach_mul_(changes, self.rate)
         torch._foreach_add_(self.averages, changes)
-        for average, source in self.counts:
-            average.copy_(source)
+        torch._foreach_copy_(self.copies, self.statistics)
 
-
-def tensors(model):
-    """Parameters and buffers, in an order that a copy of the model shares."""
-    yield from model.parameters()
-    yield from model.buffers()
+    def tensors(self):
+        """Every tensor that `update` changes."""
+        return [*self.averages, *self.copies]
 
 
 def decay_at(decay, step):

@@ -15,7 +15,7 @@ from fasttrain import keyed
 from fasttrain.runtime import out_of_memory
 from fasttrain.train import metrics
 from fasttrain.train.convolution import use_matrix_products
-from fasttrain.train.ema import Ema, tensors
+from fasttrain.train.ema import Ema
 from fasttrain.train.graph import Captured, Compiled, use_compile_cache
 from fasttrain.train.mix import draw_mix, mix_images, mixed_loss
 from fasttrain.train.optim import build_optimizer
@@ -214,9 +214,10 @@ class Step:
 
     def changing(self):
         """Every tensor that a step changes in place."""
-        yield from tensors(self.model)
+        yield from self.model.parameters()
+        yield from self.model.buffers()
         if self.ema:
-            yield from tensors(self.ema.model)
+            yield from self.ema.tensors()
         for state in self.optimizer.state.values():
             yield from filter(torch.is_tensor, state.values())
         yield from (self.sums, self.losses, self.loss, self.predicted)
