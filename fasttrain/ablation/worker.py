@@ -105,12 +105,13 @@ class Relay(Sink):
 
 def main():
     """Runs the config on standard input; whatever else prints goes to standard error. Returns the exit code."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    answers = os.dup(1)
     os.dup2(2, 1)
     stop_with_parent()
 
     def tell(message):
-        answers.write(json.dumps(message) + "\n")
+        with contextlib.suppress(BrokenPipeError):  # the study was killed: this run still saves
+            os.write(answers, (json.dumps(message) + "\n").encode())
 
     try:
         from fasttrain import api
