@@ -1,0 +1,98 @@
+"""What each ingredient of the recipe `fast` is worth: change one, keep seeds, order and images, compare in pairs.
+
+    python benchmarks/recipe_ingredients.py --data /path/to/tiny-imagenet-200 [--seeds 3] [--only NAME ...] [--out DIR]
+
+resnet18, 10 classes, 2,500 training images, 8 epochs. Prints a Markdown table of the runs that are there; a run that is
+there is not run again, so an interrupted series goes on where it stopped. `--table` runs nothing.
+"""
+
+import argparse
+from pathlib import Path
+
+from fasttrain import RunConfig, load_run, run
+from fasttrain.errors import DataError
+from fasttrain.report.statistics import t_interval
+
+SETTING = {"arch": "resnet18", "recipe": "fast", "classes": 10, "limit_train": 2500, "epochs": 8}
+BASELINE = "fast"
+# name -> what differs from the recipe
+INGREDIENTS = {
+    BASELINE: {},
+    "no-crop": {"augment": {"crop_padding": 0}},
+    "no-flip": {"augment": {"flip": "none"}},
+    "random-flip": {"augment": {"flip": "random"}},
+    "no-smoothing": {"label_smoothing": 0.0},
+    "no-nesterov": {"optimizer": {"nesterov": False}},
+    "decay-all": {"optimizer": {"decay_norm_and_bias": True}},
+    "decay-1e-4": {"optimizer": {"weight_decay": 1e-4}},
+    "constant-rate": {"schedule": {"name": "step", "period": 1000}},
+    "half-rate": {"lr_per_256": 0.2},
+    "double-rate": {"lr_per_256": 0.8},
+    "batch-64": {"batch_size": 64},
+    "cutout-16": {"augment": {"cutout": 16}},
+    "resized-crop": {"augment": {"crop_padding": 0, "rrc_scale": 0.35}},
+    "ema-0.99": {"ema": 0.99},
+    "mixup-0.2": {"mix": {"mixup": 0.2}},
+    "cutmix-1": {"mix": {"cutmix": 1.0}},
+}
+
+
+def folder_of(out, name, seed):
+    return Path(out) / name / str(seed)
+
+
+def train(out, data, name, seed):
+    """Trains one run, or continues it, unless it is done."""
+    folder = folder_of(out, name, seed)
+    if final_top1(folder) is None:
+        run(RunConfig(**SETTING, **INGREDIENTS[name], data=data, seed=seed, out=str(folder), resume="auto"))
+
+
+def final_top1(folder):
+    """Final validation top-1 in percent; None where the run is not done."""
+    try:
+        found = load_run(folder)
+    except DataError:
+        return None
+    return found.final["val_top1"] if found.status == "done" else None
+
+
+def table(out, seeds):
+    """The lines of a Markdown table: each ingredient against the recipe, over the seeds that both have."""
+    yield "| change | top-1 % | difference to `fast`, 95 % interval | n |"
+    yield "|---|---|---|---|"
+    found = {name: {seed: value for seed in range(seeds) if (value := final_top1(folder_of(out, name, seed)))}
+             for name in INGREDIENTS}
+    for name, values in found.items():
+        both = sorted(values.keys() & found[BASELINE].keys())
+        if both:
+            ours, theirs = [values[seed] for seed in both], [found[BASELINE][seed] for seed in both]
+            yield f"| {name} | {t_interval(ours).mean:.1f} | {verdict(ours, theirs, name)} | {len(both)} |"
+
+
+def verdict(ours, theirs, name):
+    if name == BASELINE:
+        return ""
+    if len(ours) == 1:
+        return f"{ours[0] - theirs[0]:+.1f}, one seed"
+    found = t_interval([a - b for a, b in zip(ours, theirs, strict=True)])
+    return f"{found.mean:+.1f}" + ("" if found.low is None else f" ({found.low:+.1f} to {found.high:+.1f})")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=list(INGREDIENTS), default=list(INGREDIENTS))
+    parser.add_argument("--out", default="runs/ingredients")
+    parser.add_argument("--table", action="store_true")
+    arguments = parser.parse_args()
+    if not arguments.table:
+        for seed in range(arguments.seeds):
+            for name in arguments.only:
+                train(arguments.out, arguments.data, name, seed)
+    print("\n".join(table(arguments.out, arguments.seeds)))
+
+
+if __name__ == "__main__":
+    main()
