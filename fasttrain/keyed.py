@@ -42,11 +42,12 @@ def key(seed, *parts):
 def permutation(seed, epoch, count):
     """The order of `count` samples in `epoch`: int64 [count].
 
-    A stable argsort of a bijective hash, so that keys never tie and no library's generator is involved.
+    The argsort of a bijective hash, so that keys never tie and no library's generator is involved. Hash and index lie
+    in one integer: numpy sorts values many times as fast as it sorts places, and a GPU waits for this at each epoch.
     """
     index = np.arange(count, dtype=np.uint64)
     keys = mix(index ^ np.uint64(key(seed, ORDER, epoch)))
-    return np.argsort(keys, kind="stable").astype(np.int64)
+    return (np.sort(keys << np.uint64(32) | index) & np.uint64(MASK)).astype(np.int64)
 
 
 def draw(stream_key, index, bound):

@@ -92,7 +92,9 @@ def memory_errors(batch_size):
 
 def out_of_memory(error):
     """Whether an exception says that memory ran out, on a GPU or on the host."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    said = str(error)  # by allocators, compilers, cuBLAS, cuDNN and CUDA graphs, each with a type of its own
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        words in said for words in ("can't allocate memory", "out of memory", "_ALLOC_FAILED"))
 
 
 def choose_device(wanted):

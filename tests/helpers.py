@@ -1,9 +1,10 @@
 """Made-up data for tests."""
 
 import functools
+import io
 
 import numpy as np
-import simplejpeg
+from PIL import Image
 
 from fasttrain import keyed
 from fasttrain.data.decode import decode_into
@@ -14,13 +15,19 @@ from fasttrain.data.split import Split
 def make_jpegs(count, size):
     """`count` noise images as JPEG files, every third gray, and their pixels: (list of bytes, uint8 [N, S, S, 3])."""
     noise = keyed.mix(np.arange(count * size * size * 3, dtype=np.uint64)).astype(np.uint8)
-    encoded = [simplejpeg.encode_jpeg(image[..., :1].copy(), 90, "GRAY", "Gray") if i % 3 == 1 else
-               simplejpeg.encode_jpeg(image, 90, "RGB", ("444", "420")[i % 2])
+    encoded = [jpeg(image[..., 0] if i % 3 == 1 else image, subsampling=("4:4:4", "4:2:0")[i % 2])
                for i, image in enumerate(noise.reshape(count, size, size, 3))]
     pixels = np.empty((count, size, size, 3), np.uint8)
     for data, out in zip(encoded, pixels, strict=True):
         assert decode_into(data, out)
     return encoded, pixels
+
+
+def jpeg(pixels, **options):
+    """Pixels as a JPEG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=90, **options)
+    return file.getvalue()
 
 
 def make_split(count, size=16, classes=3, name="train"):

@@ -7,6 +7,7 @@ import torch
 
 from fasttrain import keyed_torch
 from fasttrain.data.augment import DrawKeys, draws
+from fasttrain.data.cache import use_compile_cache
 from fasttrain.data.resized_crop import crop_boxes, taps
 
 
@@ -58,6 +59,7 @@ def resized_crop_batch(images, indices, sizes, augment, keys):
 
 def compiled(function):
     """`function` as one fused kernel; eager where this machine cannot compile (slower, equal)."""
+    use_compile_cache()
     chosen = torch.compile(function, dynamic=False)
 
     def call(*args):

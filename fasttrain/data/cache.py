@@ -31,6 +31,15 @@ def cache_dir():
     return Path(tempfile.gettempdir()) / f"fasttrain-{os.getuid()}"
 
 
+def use_compile_cache():
+    """Compiled kernels stay in fasttrain's cache for the next run, unless the user names another place for them."""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    # where nobody chose a place, importing inductor sets the variable to one that a reboot empties
+    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "compile")
+
+
 def _can_create(folder):
     while not folder.exists():
         folder = folder.parent

@@ -145,7 +145,9 @@ def summarize_trace(events, on_gpu):
     def microseconds(event):
         return event.self_device_time_total if on_gpu else event.self_cpu_time_total
 
-    kernels = [event for event in events if not on_gpu or event.device_type != torch.autograd.DeviceType.CPU]
+    # on a GPU's timeline a named range, such as the optimizer's, counts its kernels once more
+    kernels = [event for event in events
+               if not on_gpu or event.device_type != torch.autograd.DeviceType.CPU and not event.is_user_annotation]
     total = sum(map(microseconds, kernels)) or 1
     ranked = sorted(kernels, key=microseconds, reverse=True)[:TOP_OPERATORS]
     operators = [{"name": event.key, "ms": microseconds(event) / 1e3 / TRACED_STEPS,

@@ -130,7 +130,7 @@ def trace(model, example):
     import torch
     from torch.utils.tensorboard._pytorch_graph import graph
 
-    clone, inputs = copy.deepcopy(model).cpu().eval(), (example.cpu(),)
+    clone, inputs = copy.deepcopy(model).cpu().eval(), (example.cpu().float(),)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(clone, inputs, check_trace=False)  # the check takes four times as long as the trace

@@ -1,23 +1,11 @@
 """Two ways to run a function of one batch faster: compiled into fused kernels, and captured as one CUDA graph."""
 
-import os
 import types
 
 import torch
 
-from fasttrain.data.cache import cache_dir
-
 # Steps before a capture: libraries choose their algorithms and set up their buffers in the first ones.
 REHEARSALS = 3
-
-
-def use_compile_cache():
-    """Compiled kernels stay in fasttrain's cache for the next run, unless the user names another place for them."""
-    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
-
-    # where nobody chose a place, importing inductor sets the variable to one that a reboot empties
-    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "compile")
 
 
 class Compiled:

@@ -15,8 +15,13 @@ def parameter_groups(model, config):
 
 
 def sgd(groups, config, lr):
-    """SGD with momentum, one fused kernel a step."""
-    return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+    """SGD with momentum, one fused kernel a step. Its state is there before the first one, as `Step.changing` wants."""
+    optimizer = torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+    if config.momentum:  # torch would leave them as they come from the allocator where fp16's first step overflows
+        for group in groups:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def build_optimizer(model, config, device):

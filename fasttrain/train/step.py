@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 
 from fasttrain import keyed
+from fasttrain.data.cache import use_compile_cache
 from fasttrain.runtime import out_of_memory
 from fasttrain.train import metrics
 from fasttrain.train.convolution import use_matrix_products
 from fasttrain.train.ema import Ema
-from fasttrain.train.graph import Captured, Compiled, use_compile_cache
+from fasttrain.train.graph import Captured, Compiled
 from fasttrain.train.mix import draw_mix, mix_images, mixed_loss
 from fasttrain.train.optim import build_optimizer
 
@@ -233,13 +234,9 @@ class Step:
         finally:
             self.optimizer.zero_grad(set_to_none=True)
             self.scaler.load_state_dict(scaler)
-            known = {id(tensor) for tensor, _ in before}
             with torch.no_grad():
                 for tensor, kept in before:
                     tensor.copy_(kept)
-                for tensor in self.changing():
-                    if id(tensor) not in known:  # made by the first optimizer step: it starts from zero
-                        tensor.zero_()
 
     def state_dict(self):
         """What a checkpoint holds of the step: tensors and plain values only."""

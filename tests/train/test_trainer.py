@@ -160,7 +160,7 @@ def test_one_epoch_equals_a_loop_written_by_hand(tmp_path):
         optimizer.step()
         losses.append(loss.item())
     assert recorder.losses[0] == pytest.approx(losses[0], rel=1e-5)
-    assert recorder.losses == pytest.approx(losses, rel=1e-2)  # rounding grows with every step of a tiny batch
+    assert recorder.losses == pytest.approx(losses, rel=3e-2)  # rounding grows with every step of a tiny batch
     assert trainer.rows[0]["train_loss"] == pytest.approx(np.average(recorder.losses, weights=[8, 8, 6]), rel=1e-6)
 
 
