@@ -1,0 +1,1 @@
+"""Measurements beside the package: peers, studies, the suite for a GPU machine."""

@@ -1,0 +1,165 @@
+"""The suite's own measurements: `python -m benchmarks.suite.measure KIND FILE SETTINGS` writes what it found to FILE.
+
+Those that fasttrain has a command for (loaders, profile, peers, ablation) are run by that command instead.
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.suite.results import write_json
+from benchmarks.suite.stage import ROOT
+from fasttrain import api
+from fasttrain import runtime as runtimes
+from fasttrain.bench.contenders import EndToEnd, Strict
+from fasttrain.bench.results import spread
+from fasttrain.bench.rows import make_row
+from fasttrain.bench.step import CONTENDER
+from fasttrain.config import RunConfig
+from fasttrain.data import loaders
+from fasttrain.data.pack import open_pack, open_splits
+from fasttrain.data.sources import open_source
+from fasttrain.observe import ceilings, environment
+from fasttrain.observe.events import EventLog
+from fasttrain.registry import LOADERS
+from fasttrain.train.trainer import Trainer
+
+GPU_FACTS = "name,driver_version,pstate,clocks.sm,clocks.max.sm,clocks.mem,power.draw,power.limit,temperature.gpu"
+
+
+def machine(keep, device):
+    """Versions, what can be imported, and the ceilings that all else is held against."""
+    chosen, _ = runtimes.choose_device(device)
+    found = {**environment.versions(), "nvidia_smi": nvidia_smi(),
+             "loaders": {name: loaders.missing(name) or "ok" for name in LOADERS.names()}}
+    keep(found)
+    dtypes = [torch.float32] + [torch.bfloat16] * runtimes.native_bf16(chosen)
+    found["copy_bytes_per_second"] = ceilings.copy_bytes_per_second(chosen)
+    found["matmul_flops"] = {str(dtype).removeprefix("torch."): ceilings.matmul_flops(chosen, dtype)
+                             for dtype in dtypes}
+    keep(found)
+
+
+def nvidia_smi():
+    """What nvidia-smi says of clocks, power and temperature: a dict, or one line why it says nothing."""
+    try:
+        done = subprocess.run(["nvidia-smi", f"--query-gpu={GPU_FACTS}", "--format=csv,noheader"], text=True,
+                              capture_output=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return " ".join(str(error).split())
+    return dict(zip(GPU_FACTS.split(","), done.stdout.splitlines()[0].split(", "), strict=False))
+
+
+def step(keep, config, contender=CONTENDER, repeats=5, steps=None):
+    """A row of `bench step`."""
+    module, name = contender.split(":")
+    one, samples = getattr(importlib.import_module(module), name)(config, steps), []
+    for _ in range(repeats):
+        samples.append(one.measure())
+        keep({**make_row(RunConfig(**config), RunConfig(**config).variant, one.facts, samples), "contender": contender})
+
+
+def epochs(keep, config, rounds=10):
+    """Epochs of training with the loader, against as many steps on one of its batches, in turns."""
+    contender = EndToEnd(config)
+    trainer, fed, alone = contender.trainer, [], []
+    trainer.train_loader.set_epoch(0)
+    batch = next(iter(trainer.train_loader))
+    for _ in range(1 + rounds):
+        sample = contender.measure()
+        fed.append(sample["images"] / sample["train_seconds"])
+        alone.append(sample["images"] / seconds_of(trainer.step, batch, sample["steps"]))
+        if len(fed) > 1:  # the first round warms up
+            share = spread(a / b for a, b in zip(fed[1:], alone[1:], strict=True))
+            keep({**contender.facts, "fed": spread(fed[1:]), "alone": spread(alone[1:]), "share": share})
+
+
+def seconds_of(train_step, batch, steps):
+    """What `steps` steps on one batch take, at rate zero."""
+    train_step.runtime.synchronize()
+    started = time.monotonic()
+    for index in range(steps):
+        train_step.train(batch, 0.0, index, index)
+    train_step.runtime.synchronize()
+    return time.monotonic() - started
+
+
+def first_step(keep, config, cold=False):
+    """From the start of this process to the end of its first training step. cold: with no compiled kernels at hand."""
+    with tempfile.TemporaryDirectory() as empty:
+        if cold:
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty
+        imported = process_seconds()
+        config = RunConfig(**config)
+        train, val = open_splits(config)
+        trainer = Trainer(config, runtimes.resolve(config), train, val, None, EventLog([Strict()]))
+        trainer.warm_up()
+        trainer.step.train(next(iter(trainer.train_loader)), 0.0, 0, 0)
+        trainer.runtime.synchronize()
+        keep({"total_seconds": process_seconds(), "import_seconds": imported,
+              "compile_seconds": trainer.step.compile_seconds})
+
+
+def process_seconds():
+    """The age of this process (Linux)."""
+    started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    return float(Path("/proc/uptime").read_text().split()[0]) - started
+
+
+def pack(keep, data, image_size):
+    """Packs the data, or finds them packed."""
+    started = time.monotonic()
+    found = open_pack(open_source(data), image_size)
+    keep({"open_seconds": time.monotonic() - started, "bytes": sum(f["size"] for f in found.manifest["files"].values()),
+          **{key: found.manifest[key] for key in ("decoder", "fingerprint")}})
+
+
+def tests(keep, place):
+    """Runs the tests marked gpu below `place`; what they said so far is kept after each."""
+    found = {"passed": 0, "skipped": 0, "failed": 0, "failures": {}, "skips": {}}
+
+    class Keeper:
+        def pytest_runtest_logreport(self, report):
+            if report.when == "call" or report.outcome != "passed":
+                found[report.outcome] += 1
+            if report.failed:
+                found["failures"][report.nodeid] = str(report.longrepr).strip().splitlines()[-1]
+            if report.skipped:
+                found["skips"][report.nodeid] = str(report.longrepr[-1])
+            keep(found)
+
+    arguments = ["-m", "gpu", "-p", "no:cacheprovider", "--rootdir", str(ROOT), str(ROOT / place)]
+    sys.exit(pytest.main(arguments, [Keeper()]))
+
+
+def training(keep, config):
+    """A whole run; a run that was interrupted goes on."""
+    run = api.run(RunConfig(**config))
+    keep({"config": config, "final": run.rows[-1], "best_val_top1": max(row["val_top1"] for row in run.rows),
+          "train_seconds": sum(row["seconds"] for row in run.rows)})
+
+
+KINDS = {"machine": machine, "step": step, "epochs": epochs, "first-step": first_step, "pack": pack, "tests": tests,
+         "training": training}
+
+
+def main(kind, path, settings):
+    """Runs one kind; lack of memory is a result, any other failure an exit code with its traceback in the log."""
+    try:
+        KINDS[kind](lambda found: write_json(path, found), **json.loads(settings))
+    except Exception as error:
+        if not runtimes.out_of_memory(error):
+            raise
+        write_json(path, {"status": "oom"})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,136 @@
+"""What the measurements are held against: each target finds its own figure among the rows."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from fasttrain.bench.step import CONTENDER
+
+HEADS = ("maxpool", "dropout")
+
+
+class Target(NamedTuple):
+    """wanted: in words. find: rows by stage -> (figure, where it comes from), or None where it was not measured.
+
+    meets: whether a figure reaches the target. text: a format of the figure.
+    """
+
+    name: str
+    wanted: str
+    find: Callable[[dict], Any]
+    meets: Callable[[float], bool]
+    text: str
+
+
+def fastest(rows, arch, head="origin", batch=None):
+    """(median images/s, its settings) of the fastest measured step of fasttrain's own network, or None."""
+    found = [(row["images_per_second"]["median"], f"batch {row['batch_size']}, {row['precision']}, {row['compile']}")
+             for row in measured(rows, "step").values() if (row["arch"], row["head"]) == (arch, head)
+             and row["contender"] == CONTENDER and batch in (None, row["batch_size"])]
+    return max(found, default=None)
+
+
+def measured(rows, stage):
+    """The rows of a stage that hold numbers."""
+    return {name: row for name, row in rows.get(stage, {}).items() if row["status"] in ("ok", "out of time")
+            and len(row) > 3}
+
+
+def slowest_head(rows):
+    """The lowest speed of the other heads as a share of origin's."""
+    origin = fastest(rows, "resnet18", batch=1024)
+    others = [(head, fastest(rows, "resnet18", head, 1024)) for head in HEADS]
+    if origin is None or None in (speed for _, speed in others):
+        return None
+    return min((speed[0] / origin[0], f"{head}, batch 1024") for head, speed in others)
+
+
+def fed_share(arch):
+    def find(rows):
+        row = measured(rows, "e2e").get(f"epochs {arch}")
+        return row and (row["share"]["median"], f"batch {row['batch_size']}, {row['loader']}")
+    return find
+
+
+def gather_share(rows):
+    """The loader's part of a step on the device, while it runs ahead of the host."""
+    row = measured(rows, "profile").get("profile resnet18 origin")
+    if row is None or row["details"]["loader_wait_ms"] is None:
+        return None
+    return row["details"]["loader_wait_ms"] / row["step_ms"], f"batch {row['details']['batch_size']}"
+
+
+def times_peer(arch, peer):
+    """fasttrain's epochs against those of a peer, cold ones left out, evaluation included."""
+    def find(rows):
+        found = measured(rows, "e2e").get(f"peers {arch}", {})
+        return next(((one["median"], f"{one['min']:.2f} - {one['max']:.2f}") for one in found.get("speedups", ())
+                     if one["over"] == peer), None)
+    return find
+
+
+def warm_start(rows):
+    row = measured(rows, "e2e").get("first step resnet18, cached")
+    return row and (row["total_seconds"], f"{row['compile_seconds']:.1f} s of it compiling and capturing")
+
+
+def top1(recipe, arch, head="origin"):
+    """Mean final top-1 of a variant over its seeds, from the study with the most of them."""
+    def find(rows):
+        for name, row in reversed(list(rows.get("ablation", {}).items())):
+            for variant in row.get("variants", ()) if name.startswith(recipe + ",") else ():
+                if (variant["arch"], variant["head"], variant["metric"]) == (arch, head, "val_top1"):
+                    return variant["mean"], f"n={variant['n']}"
+        return None
+    return find
+
+
+def deeper_gains(rows):
+    small, large = top1("fast", "resnet18")(rows), top1("fast", "resnet50")(rows)
+    return small and large and (large[0] - small[0], f"{large[1]}")
+
+
+def passed(rows):
+    """Tests that passed, where none failed; a failure makes the figure negative."""
+    found = [row for row in rows.get("correct", {}).values() if "passed" in row]
+    if not found:
+        return None
+    failed = sum(row["failed"] + (row["status"] != "ok") for row in found)
+    return -failed or sum(row["passed"] for row in found), f"{sum(row['skipped'] for row in found)} skipped"
+
+
+TARGETS = [
+    Target("tests marked gpu that pass", "all", passed, lambda n: n > 0, "{:,.0f}"),
+    Target("resnet18 origin, training step", ">= 300,000 images/s", lambda rows: fastest(rows, "resnet18"),
+           lambda speed: speed >= 300e3, "{:,.0f} images/s"),
+    Target("resnet50 origin, training step", ">= 95,000 images/s", lambda rows: fastest(rows, "resnet50"),
+           lambda speed: speed >= 95e3, "{:,.0f} images/s"),
+    Target("resnet18, slowest head over origin", ">= 95 %", slowest_head, lambda share: share >= 0.95, "{:.1%}"),
+    Target("resnet18, epochs over the step alone", ">= 97 %", fed_share("resnet18"), lambda s: s >= 0.97, "{:.1%}"),
+    Target("resnet50, epochs over the step alone", ">= 97 %", fed_share("resnet50"), lambda s: s >= 0.97, "{:.1%}"),
+    Target("resnet18, gather and augment in a step", "< 1 %", gather_share, lambda share: share < 0.01, "{:.2%}"),
+    Target("resnet18 over peer (a): PIL, fp32, eager", ">= 10 x", times_peer("resnet18", "original's way"),
+           lambda x: x >= 10, "{:.1f} x"),
+    Target("resnet18 over peer (b): AMP, channels-last, compiled", ">= 2 x", times_peer("resnet18", "mainstream"),
+           lambda x: x >= 2, "{:.2f} x"),
+    Target("first step of a process, kernels cached", "<= 20 s", warm_start, lambda seconds: seconds <= 20, "{:.1f} s"),
+    Target("resnet18 origin, top-1 after 30 epochs", ">= 50 % (aim 55)", top1("fast", "resnet18"), lambda p: p >= 50,
+           "{:.2f} %"),
+    Target("resnet50 origin above resnet18", "> 0 points", deeper_gains, lambda points: points > 0, "{:+.2f} points"),
+    Target("recipe seed, resnet18 origin, top-1", "29.0 +- 1.5 %", top1("seed", "resnet18"),
+           lambda p: abs(p - 29.0) <= 1.5, "{:.2f} %"),
+]
+
+
+def verdicts(rows, real):
+    """Each target as a dict: name, wanted, figure, from, verdict. real: whether this was a GPU and no miniature."""
+    return [judge(target, rows, real) for target in TARGETS]
+
+
+def judge(target, rows, real):
+    found = target.find(rows)
+    if found is None:
+        return {"name": target.name, "wanted": target.wanted, "figure": None, "from": "", "verdict": "not measured"}
+    figure, origin = found
+    verdict = ("met" if target.meets(figure) else "not met") if real else "miniature"
+    return {"name": target.name, "wanted": target.wanted, "figure": target.text.format(figure), "from": origin,
+            "verdict": verdict}
