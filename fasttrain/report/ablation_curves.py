@@ -104,10 +104,9 @@ def finish(figure, study, axes, path, share=None):
         equal_scales([panel[place] for panel in axes for place in places])
     heads = {variant.head: variant for variant in study}
     handles = [Line2D([], [], label=head, **variant.line, **MEAN) for head, variant in heads.items()]
-    most = max(len(runs) for runs in study.values())
-    if most > 1:
+    if any(len(runs) > 1 or not finished(runs) for runs in study.values()):
         handles += [Line2D([], [], color="0.3", label="one seed", **SEED),
-                    Line2D([], [], color="0.3", label=f"mean of up to {most} seeds", **MEAN)]
+                    Line2D([], [], color="0.3", label="mean of the finished seeds", **MEAN)]
     rows_legend(figure, handles, columns=3 if figure.get_figwidth() < 8 else 5)
     save(figure, path)
 

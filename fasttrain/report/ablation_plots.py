@@ -40,4 +40,6 @@ def draw_plots(runs, folder, recipes):
         caption = draw(study, folder / f"{name}.png")
         if caption:
             plots.append(Plot(f"{name}.png", title, caption))
+        else:
+            (folder / f"{name}.png").unlink(missing_ok=True)  # one of an earlier report would be of other runs
     return plots

@@ -83,21 +83,18 @@ def time_unit(longest):
 
 def draw_throughput(study, path):
     """Draws the images per second of each variant, a dot for each run; returns the caption."""
-    figure = new_figure(9, 1.6 + 0.45 * len(study), "training speed")
+    figure = new_figure(9, 1.6 + 0.45 * max(3, len(study)), "training speed")
     axes = figure.subplots()
-    longest = 0
     for row, (variant, runs) in enumerate(study.items()):
         speeds = [np.median([r["images_per_second"] for r in run.rows]) for run in runs]
-        mean = float(np.mean(speeds))
+        mean = np.mean(speeds)
         axes.barh(row, mean, height=0.66, color=variant.color, alpha=0.55, hatch=variant.hatch, edgecolor="white")
         axes.plot(speeds, [row] * len(speeds), "o", color="0.1", markersize=4, zorder=3)
-        end = max(speeds)
-        longest = max(longest, end)
-        axes.annotate(f"{mean:,.0f}" if mean >= 100 else f"{mean:.1f}", (end, row), (7, 0),
-                      textcoords="offset points", va="center", fontsize=10)
+        axes.annotate(f"{mean:,.0f}" if mean >= 100 else f"{mean:.1f}", (0, row), (6, 0), textcoords="offset points",
+                      va="center", fontsize=10, bbox={"facecolor": "white", "edgecolor": "none", "pad": 2})
     axes.set_yticks(range(len(study)), labels(study).values(), fontsize=10)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1.15 * longest)
+    axes.set_ylim(max(len(study), 3) - 0.5, -0.5)
+    axes.set_xlim(0, 1.05 * axes.dataLim.x1)
     axes.set_xlabel("training images a second", fontsize=10)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from fasttrain.observe.files import write_atomically, writing
 from fasttrain.report import tables
-from fasttrain.report.ablation_plots import draw_plots
+from fasttrain.report.ablation_plots import PLOTS, draw_plots
 
-PLOTS = "plots"
+FOLDER = "plots"
 
 
 def write_report(ablation, runs, folder):
@@ -19,9 +19,9 @@ def write_report(ablation, runs, folder):
     """
     folder = Path(folder)
     with writing(folder):
-        (folder / PLOTS).mkdir(parents=True, exist_ok=True)
-        plots = draw_plots(runs, folder / PLOTS, tables.recipe_names(ablation))
-        data = {plot.file: base64.b64encode((folder / PLOTS / plot.file).read_bytes()).decode() for plot in plots}
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+        plots = draw_plots(runs, folder / FOLDER, tables.recipe_names(ablation))
+        data = {plot.file: base64.b64encode((folder / FOLDER / plot.file).read_bytes()).decode() for plot in plots}
     view = {
         "lead": tables.lead(ablation), "heads": tables.heads(ablation), "questions": tables.questions(ablation),
         "results": tables.results(ablation), "marks": tables.marks(ablation), "absent": tables.absent(ablation),
@@ -29,10 +29,11 @@ def write_report(ablation, runs, folder):
         "facts": tables.facts(ablation, runs), "commands": tables.commands(ablation),
         "method": ablation.get("method", []), "original": ablation.get("original", {}).get("source", ""),
         "runs": tables.run_table(ablation, folder), "left_out": ablation.get("left_out", []), "plots": plots,
+        "not_drawn": [title for name, (title, _) in PLOTS.items() if f"{name}.png" not in data],
     }
     html, markdown = templates()
     inlined = {file: f"data:image/png;base64,{content}" for file, content in data.items()}
-    linked = {file: f"{PLOTS}/{file}" for file in data}
+    linked = {file: f"{FOLDER}/{file}" for file in data}
     write_atomically(folder / "report.html", html.render(view, pictures=inlined))
     write_atomically(folder / "report.md", markdown.render(view, pictures=linked))
     return folder

@@ -9,9 +9,9 @@ from fasttrain.observe.text import number
 from fasttrain.report.card import settings
 
 HEADS = {
-    "origin": "average pooling, then one linear layer: ResNet's own classifier",
-    "maxpool": "the same with max pooling instead of average pooling",
-    "dropout": "no pooling; AlexNet's classifier: three linear layers with ReLU, dropout before the first two",
+    "origin": "average pooling (avg), then one linear layer: ResNet's classifier",
+    "maxpool": "max pooling (max), then the same one linear layer",
+    "dropout": "no pooling; AlexNet's classifier, the fully connected stack: three linear layers with ReLU and dropout",
 }
 # the metrics of the main table, in its order; the others follow in a second one
 MAIN = ("val_top1", "val_top5", "val_macro_f1", "best_val_top1", "val_loss")
@@ -31,10 +31,11 @@ def lead(ablation):
     for group in ablation.get("groups", []):
         own = [run for run in finished if run["recipe"] == group["recipe"]]
         variants = {(run["arch"], run["head"]) for run in own}
-        train, val, classes = (number(group[key], ",") for key in ("train_images", "val_images", "classes"))
-        lines.append(f"Recipe {group['recipe']}: {len(own)} finished runs of {len(variants)} variants, seeds "
-                     f"{', '.join(map(str, group['seeds']))}, {group['epochs']} epochs, {train} training and {val} "
-                     f"validation images of {classes} classes")
+        counts = {"training images": group["train_images"], "validation images": group["val_images"],
+                  "classes": group["classes"], "epochs": group["epochs"]}
+        known = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count is not None)
+        lines.append(f"Recipe {group['recipe']}: {known}; {len(own)} finished runs of {len(variants)} variants, seeds "
+                     f"{', '.join(map(str, group['seeds']))}")
     return lines
 
 

@@ -113,7 +113,9 @@ def test_runs_without_predictions_or_of_other_classes_are_left_out_of_the_classe
     assert len(classes) == 4
     for run in runs:
         (run.folder / "predictions.npy").unlink(missing_ok=True)
+    (tmp_path / "confused.png").write_bytes(b"of an earlier report")
     names = [plot.file for plot in draw_plots(runs[:1], tmp_path, {})]
+    assert not (tmp_path / "confused.png").exists()
     assert "per_class.png" not in names and "confused.png" not in names and len(names) == len(PLOTS) - 2
 
 

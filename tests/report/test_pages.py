@@ -10,7 +10,10 @@ from PIL import Image
 
 from fasttrain.errors import DataError
 from fasttrain.report import pages
-from fasttrain.report.ablation_plots import PLOTS
+from fasttrain.report.ablation import build_ablation
+from fasttrain.report.ablation_plots import PLOTS, Plot
+from fasttrain.report.load import load_run
+from tests.report import fabricate
 from tests.report.studies import diverged, draw_small, make_ablation, make_run, make_study
 
 VOID = {"meta", "img", "br", "link", "input"}
@@ -132,6 +135,38 @@ def test_failed_and_missing_runs_are_listed(without_pictures, tmp_path):
         assert "resnet18 maxpool, recipe fast, seed 0: diverged after 2 epochs" in text
         assert "resnet50 dropout, recipe fast, seed 3: failed: out of memory" in text
         assert "runs/x: of another data set" in text
+
+
+def test_all_that_ablation_json_says_is_on_the_page(without_pictures, tmp_path):
+    finals = {(arch, head): (80, 82, 81 + place) for arch in ("resnet18", "resnet50")
+              for place, head in enumerate(("origin", "maxpool", "dropout"))}
+    runs = [load_run(folder) for folder in fabricate.make_study(tmp_path / "runs", finals)]
+    ablation = build_ablation(runs, left_out=["runs/y: damaged"])
+    report = pages.write_report(ablation, runs, tmp_path / "report")
+    text = Page((report / "report.html").read_text()).text
+    for row in [*ablation["answers"], *ablation["claims"]]:
+        assert row["sentence"] in text
+    for row in ablation["variants"]:
+        assert f"{row['mean']:.{ablation['metrics'][row['metric']]['digits']}f}" in text
+    for row in ablation["comparisons"]:
+        assert row["question"] in text and row["method"] in text
+    for line in [*ablation["method"], *ablation["left_out"], ablation["original"]["source"]]:
+        assert line in text
+    assert ablation["groups"][0]["command"] in text and "34.87" in text
+
+
+def test_what_could_not_be_drawn_is_named(monkeypatch, tmp_path):
+    runs = [make_run(tmp_path)]
+    plot = Plot("top1.png", "Top-1 accuracy", "a caption")
+
+    def draw(runs, folder, recipes):
+        (folder / plot.file).write_bytes(b"a picture")
+        return [plot]
+
+    monkeypatch.setattr(pages, "draw_plots", draw)
+    report = pages.write_report(make_ablation(runs), runs, tmp_path / "report")
+    for text in (Page((report / "report.html").read_text()).text, (report / "report.md").read_text()):
+        assert "Training loss, Validation loss, Top-5 accuracy" in text.partition("Not drawn")[2]
 
 
 def test_original_numbers_stand_beside_ours_and_missing_ones_nowhere(without_pictures, tmp_path):
