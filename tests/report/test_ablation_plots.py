@@ -35,8 +35,12 @@ def many_classes(folder):
 
 
 @pytest.mark.parametrize("study, names", [
-    (make_study, PLOTS), (lambda folder: [make_run(folder, epochs=1)], PLOTS), (odd, PLOTS), (two_recipes, PLOTS),
-    (many_classes, ["per_class", "confused"])], ids=["six variants", "one epoch", "odd", "two recipes", "200 classes"])
+    (make_study, PLOTS),
+    (lambda folder: [make_run(folder, epochs=1)], ["val_loss", "pareto", "throughput", "costs", "per_class"]),
+    (odd, ["train_loss", "val_loss", "pareto", "costs", "confused"]),
+    (two_recipes, ["top1", "pareto", "throughput", "costs"]),
+    (many_classes, ["per_class", "confused"]),
+], ids=["six variants", "one epoch", "odd", "two recipes", "200 classes"])
 def test_all_is_drawn_and_no_text_is_cut_off_or_runs_into_another(study, names, figures, tmp_path):
     study = variants.by_variant(study(tmp_path), {})
     for name in names:
