@@ -34,8 +34,9 @@ def lead(ablation):
         counts = {"training images": group["train_images"], "validation images": group["val_images"],
                   "classes": group["classes"], "epochs": group["epochs"]}
         known = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count is not None)
-        lines.append(f"Recipe {group['recipe']}: {known}; {len(own)} finished runs of {len(variants)} variants, seeds "
-                     f"{', '.join(map(str, group['seeds']))}")
+        seeds = ", ".join(map(str, group["seeds"]))
+        lines.append(f"Recipe {group['recipe']}: {known}; finished runs: {len(own)}, of variants: {len(variants)}, "
+                     f"seeds: {seeds}")
     return lines
 
 
