@@ -276,6 +276,7 @@ def main(argv=None):
             parser.print_help()
             return 2
         arguments.function(arguments)
+        sys.stdout.flush()  # here, where a reader that has gone, such as `head`, is no traceback
         return 0
     except FasttrainError as error:
         print(f"fasttrain: error: {one_line(error)}", file=sys.stderr)
