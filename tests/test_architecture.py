@@ -9,7 +9,7 @@ import pytest
 
 import fasttrain
 
-LIGHT = ("config", "registry", "keyed", "errors", "cli", "ablation.plan")
+LIGHT = ("config", "registry", "keyed", "errors", "completion", "cli", "ablation.plan")
 ROOT = Path(fasttrain.__file__).parent
 # the first pattern that a module starts with is its layer; it may import from its own layer and from those below
 LAYERS = [
