@@ -1,11 +1,37 @@
 """Two ways to run a function of one batch faster: compiled into fused kernels, and captured as one CUDA graph."""
 
+import os
+import re
 import types
+from pathlib import Path
 
 import torch
 
 # Steps before a capture: libraries choose their algorithms and set up their buffers in the first ones.
 REHEARSALS = 3
+
+
+def with_sound_cache(function, *arguments):
+    """Calls `function`; kernels in the compile cache that cannot be loaded are deleted, to be made anew.
+
+    A compiler that is killed, or finds the disk full, leaves half a file, and inductor takes it for a whole one.
+    """
+    deleted = set()
+    while True:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            kernel = re.search(r"(/\S+\.so): ", str(error))
+            if kernel is None or kernel[1] in deleted or not in_compile_cache(kernel[1]):
+                raise
+            deleted.add(kernel[1])
+            Path(kernel[1]).unlink()
+
+
+def in_compile_cache(path):
+    """Whether `path` is a file in the folder where inductor keeps what it compiled."""
+    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    return folder is not None and Path(path).is_file() and Path(folder) in Path(path).parents
 
 
 class Compiled:

@@ -17,7 +17,7 @@ from fasttrain.runtime import out_of_memory
 from fasttrain.train import metrics
 from fasttrain.train.convolution import use_matrix_products
 from fasttrain.train.ema import Ema
-from fasttrain.train.graph import Captured, Compiled
+from fasttrain.train.graph import Captured, Compiled, with_sound_cache
 from fasttrain.train.mix import draw_mix, mix_images, mixed_loss
 from fasttrain.train.optim import build_optimizer
 
@@ -179,7 +179,7 @@ class Step:
     def attempt(self, prepare, undo, train_batch, eval_batch, warn, otherwise):
         """Whether `prepare` worked; if not, `undo` is called. A simpler form is no remedy for lack of memory."""
         try:
-            prepare(train_batch, eval_batch)
+            with_sound_cache(prepare, train_batch, eval_batch)
         except Exception as error:  # compilers and drivers fail in as many ways as there are toolchains
             if out_of_memory(error):
                 raise

@@ -19,6 +19,7 @@ from fasttrain.data.batch import Batch
 from fasttrain.errors import ConfigError
 from fasttrain.observe.environment import cpp_compiler
 from fasttrain.runtime import Runtime, memory_errors, resolve
+from fasttrain.train.graph import with_sound_cache
 from fasttrain.train.step import Step
 from tests.helpers import make_split
 
@@ -304,6 +305,27 @@ def test_dropout_is_keyed_by_the_step():
         step.train(make_batch(), 0.0, step_number, 0)
         losses.append(step.loss.item())
     assert losses[0] == losses[1] != losses[2]
+
+
+def test_half_a_kernel_in_the_compile_cache_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "ab").mkdir(parents=True)
+    kernel, foreign, calls = tmp_path / "cache" / "ab" / "kernel.so", tmp_path / "library.so", []
+
+    def load(path, stays_broken=False):
+        calls.append(path)
+        if path.exists() or stays_broken:
+            path.touch()
+            raise RuntimeError(f"ImportError: {path}: file too short\n\nSet TORCHDYNAMO_VERBOSE=1")
+        return "loaded"
+
+    kernel.touch(), foreign.touch()
+    assert with_sound_cache(load, kernel) == "loaded" and calls == [kernel, kernel]
+    with pytest.raises(RuntimeError, match="file too short"):
+        with_sound_cache(load, kernel, True)
+    with pytest.raises(RuntimeError, match="library.so"):
+        with_sound_cache(load, foreign)
+    assert foreign.exists()
 
 
 @pytest.mark.skipif(cpp_compiler()["state"] != "ok", reason="torch.compile needs a C++ compiler on a CPU")
