@@ -1,12 +1,12 @@
-"""The augmentations for a whole batch in torch, as one gather each: on a GPU each compiles into a single kernel.
+"""The augmentations for a whole batch in torch: on a GPU the crops and flips of a batch compile into a single kernel.
 
-`keys` are an `augment.DrawKeys`, of tensors (`keys_on`) where the call is compiled: a new epoch then compiles nothing.
+What is drawn comes in as tensors (`draws_on`, `keys_on`): a new epoch then compiles nothing.
 """
 
 import torch
 
 from fasttrain import keyed_torch
-from fasttrain.data.augment import DrawKeys, draws
+from fasttrain.data.augment import DrawKeys, Draws, draws
 from fasttrain.data.cache import use_compile_cache
 from fasttrain.data.resized_crop import crop_boxes, taps
 
@@ -16,14 +16,19 @@ def keys_on(device, keys):
     return DrawKeys(*torch.tensor(keys, device=device).unbind())
 
 
-def augment_batch(pixels, rows, indices, augment, keys):
+def draws_on(augment, keys, indices, image_size):
+    """`augment.draws` of the samples `indices` (int64 [n]), int32 on their device: drawn inside of `augment_batch` the
+    compiler would draw anew for every byte, and in 64 bits."""
+    return Draws(*(drawn.int() for drawn in draws(augment, keys, indices, image_size, keyed_torch.draw)))
+
+
+def augment_batch(pixels, rows, drawn, augment):
     """Augments `pixels[rows]`: uint8 [N, S, S, 3] and int64 [B] in, uint8 [B, S, S, 3] out, on the device of `pixels`.
 
-    `indices` int64 [B] are the samples' positions in the split, which key the draws.
+    drawn: the `Draws` of the B samples, int32.
     """
     size = pixels.shape[1]
-    drawn = draws(augment, keys, indices, size, keyed_torch.draw)
-    line = torch.arange(size, device=pixels.device)
+    line = torch.arange(size, device=pixels.device, dtype=torch.int32)
     column = torch.where(drawn.flip[:, None] == 1, size - 1 - line, line)
     y = line + drawn.crop_y[:, None]
     x = column + drawn.crop_x[:, None]
@@ -34,11 +39,14 @@ def augment_batch(pixels, rows, indices, augment, keys):
         inside = inside & ~(cut_y[:, :, None] & cut_x[:, None, :])
     y, x = y.clamp(0, size - 1), x.clamp(0, size - 1)
     gathered = pixels[rows[:, None, None], y[:, :, None], x[:, None, :]]
-    return gathered * inside[..., None].to(gathered.dtype)
+    return torch.where(inside[..., None], gathered, 0)
 
 
 def resized_crop_batch(images, indices, sizes, augment, keys):
-    """`resized_crop.resized_crop_sample`, then flip and cutout: uint8 [B, S, S, 3] in and out, B = len(`indices`)."""
+    """`resized_crop.resized_crop_sample`, then flip and cutout: uint8 [B, S, S, 3] in and out.
+
+    indices: int64 [B], positions in the split. keys: an `augment.DrawKeys`; of tensors (`keys_on`) where compiled.
+    """
     size, unit = images.shape[1], 2 * images.shape[1]
     place = torch.arange(len(images), device=images.device)
     line = torch.arange(size, device=images.device)
@@ -54,7 +62,7 @@ def resized_crop_batch(images, indices, sizes, augment, keys):
     below = corner(bottom, left) * (unit - across) + corner(bottom, right) * across
     exact = above * (unit - down) + below * down
     resized = ((exact + unit**2 // 2) // unit**2).to(torch.uint8)
-    return augment_batch(resized, place, indices, augment, keys)
+    return augment_batch(resized, place, draws_on(augment, keys, indices, size), augment)
 
 
 def compiled(function):

@@ -11,6 +11,10 @@ from fasttrain.config import Augment
 from fasttrain.data.augment import Draws, augment_sample, draw_keys, draws
 from fasttrain.data.augment_numba import augment_batch, kernel_arguments
 from fasttrain.data.augment_torch import augment_batch as augment_torch
+from fasttrain.data.augment_torch import draws_on
+from fasttrain.data.batch import LoaderSpec
+from fasttrain.data.loaders.resident import ResidentLoader
+from tests.helpers import make_split
 
 SEED, EPOCH = 5, 3
 CONFIGS = [Augment(crop_padding=pad, flip=flip, cutout=cut)
@@ -36,8 +40,8 @@ def test_mirrors_equal_the_reference(pixels, augment):
     out = np.full_like(expected, 77)  # every byte has to be written
     augment_batch(out, pixels, rows, indices, kernel_arguments(augment, SEED, EPOCH))
     np.testing.assert_array_equal(out, expected)
-    in_torch = augment_torch(*(torch.from_numpy(a) for a in (pixels, rows, indices)), augment,
-                             draw_keys(augment, SEED, EPOCH))
+    drawn = draws_on(augment, draw_keys(augment, SEED, EPOCH), torch.from_numpy(indices), pixels.shape[1])
+    in_torch = augment_torch(torch.from_numpy(pixels), torch.from_numpy(rows), drawn, augment)
     np.testing.assert_array_equal(in_torch.numpy(), expected)
 
 
@@ -65,11 +69,18 @@ def test_random_flip_is_drawn_anew_each_epoch():
     assert 400 < (flips[0] == flips[1]).sum() < 600
 
 
-def test_the_compiled_gpu_path_takes_keys_as_tensors(pixels):
-    augment = Augment(crop_padding=4, flip="alternating", cutout=5)
-    indices = torch.arange(20)
-    numbers = draw_keys(augment, SEED, EPOCH)
-    as_tensors = type(numbers)(*torch.tensor(numbers).unbind())
-    whole = torch.from_numpy(pixels)
-    assert torch.equal(augment_torch(whole, indices, indices, augment, numbers),
-                       augment_torch(whole, indices, indices, augment, as_tensors))
+@pytest.mark.parametrize("augment", [Augment(), Augment(crop_padding=4, flip="alternating", cutout=5)], ids=str)
+@pytest.mark.parametrize("train", [True, False])
+def test_what_the_resident_loader_does_on_a_gpu_equals_what_it_does_on_a_cpu(augment, train):
+    """Its GPU path on CPU tensors, uncompiled."""
+    split = make_split(43)
+    loader = ResidentLoader(LoaderSpec(split, 10, train, seed=SEED, augment=augment))
+    loader.pixels = torch.from_numpy(split.pixels[split.rows])
+    loader.labels, loader.gather = torch.from_numpy(split.labels), augment_torch
+    for epoch in (0, EPOCH):
+        order = loader.plan.order(epoch)
+        steps = [loader.plan.step(order, step) for step in range(len(loader))]
+        for one, other in zip(loader.load_gpu(epoch, steps), loader.load_cpu(epoch, steps), strict=True):
+            assert one.valid == other.valid
+            for a, b in zip(one[:3], other[:3], strict=True):
+                assert torch.equal(a, b)

@@ -51,14 +51,16 @@ def test_resident_on_the_gpu_equals_the_cpu_bit_for_bit(augment):
 def test_its_kernels_compile(augment):
     """`augment_torch.compiled` would hide a failure behind eager operators, ten times as slow."""
     torch._dynamo.reset()
-    keys = augment_torch.keys_on("cuda", draw_keys(augment, 3, 1))
+    keys = draw_keys(augment, 3, 1)
     pixels = torch.from_numpy(np.ascontiguousarray(SPLIT.pixels)).cuda()
     indices = torch.arange(64, device="cuda")
     if augment.rrc_scale:
         sizes = torch.from_numpy(crop_sizes(augment.rrc_scale, 64)).cuda()
-        function, arguments = augment_torch.resized_crop_batch, (pixels[:64], indices, sizes, augment, keys)
+        function, arguments = augment_torch.resized_crop_batch, (
+            pixels[:64], indices, sizes, augment, augment_torch.keys_on("cuda", keys))
     else:
-        function, arguments = augment_torch.augment_batch, (pixels, indices, indices, augment, keys)
+        drawn = augment_torch.draws_on(augment, keys, indices, 64)
+        function, arguments = augment_torch.augment_batch, (pixels, indices, drawn, augment)
     compiled = torch.compile(function, dynamic=False, fullgraph=True)
     assert torch.equal(compiled(*arguments), function(*arguments))
 

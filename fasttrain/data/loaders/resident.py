@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from fasttrain.data import augment_torch
-from fasttrain.data.augment import draw_keys
+from fasttrain.data.augment import Draws, draw_keys
 from fasttrain.data.batch import Batch, BatchLoader
 
 
@@ -42,12 +42,11 @@ class ResidentLoader(BatchLoader):
         if not steps:
             return
         order = torch.from_numpy(np.concatenate([indices for indices, _ in steps])).to(self.device)
-        keys = augment_torch.keys_on(self.device, draw_keys(self.augment, self.spec.seed, epoch))
-        first = 0
-        for local, valid in steps:
-            indices = order[first:first + len(local)]
-            first += len(local)
-            images = self.gather(self.pixels, indices, indices, self.augment, keys)
+        drawn = augment_torch.draws_on(self.augment, draw_keys(self.augment, self.spec.seed, epoch), order,
+                                       self.pixels.shape[1])
+        sizes = [len(indices) for indices, _ in steps]
+        for (_, valid), indices, *own in zip(steps, order.split(sizes), *(d.split(sizes) for d in drawn), strict=True):
+            images = self.gather(self.pixels, indices, Draws(*own), self.augment)
             yield Batch(images, self.labels[indices], indices, valid)
 
     def close(self):
