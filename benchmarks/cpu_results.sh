@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Repeats the measurements of benchmarks/results/*-cpu, in about 15 minutes on two idle cores:
+# Repeats the measurements of benchmarks/results/*-cpu, in about 20 minutes on two idle cores:
 #   FASTTRAIN_DATA=/path/to/tiny-imagenet-200 benchmarks/cpu_results.sh FOLDER
 # PYTHON names an interpreter that has fasttrain's requirements; default: that of scripts/fasttrain.
 set -euo pipefail
@@ -20,6 +20,9 @@ shown bench e2e --peers --empty-cache "${data[@]}" --arch resnet50 --limit-train
 shown bench step --device cpu --batch-size 32,64,128,256 --channels-last true,false --repeats 3 \
   --json "$out/step.json" --plot "$out/step.png"
 shown bench step --device cpu --batch-size 128 --compile off,default --repeats 3 --json "$out/step-compile.json"
+
+# the loaders: the same batches, with each kind of augmentation
+shown bench loader --device cpu --augment none,crop-flip,rrc --json "$out/loader.json" --plot "$out/loader.png"
 
 # where the time goes
 shown profile -a resnet50_maxpool "${data[@]}" --limit-train 1024 --batch-size 64 --steps 12 --out "$out/profile"

@@ -22,7 +22,7 @@ def total(n):
 
 total(1000)
 assert numba.threading_layer() == sys.argv[1], numba.threading_layer()
-sys.exit(pytest.main(["-q", "-x", "tests/contract/test_loaders.py", "-k", "breaking_off or one_image"]))
+sys.exit(pytest.main(["-q", "-x", "tests/contract/test_loaders.py", "-k", "delivers or breaking_off or one_image"]))
 """
 
 
