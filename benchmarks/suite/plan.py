@@ -162,7 +162,8 @@ def ablation(settings):
     for recipe, seeds in studies:
         folder = settings.out / "ablation" / recipe
         words = ["ablate", "--recipe", recipe, "--seeds", str(seeds), "--epochs", "1" if settings.tiny else "30",
-                 *(["--archs", "resnet18"] if settings.tiny or recipe == "seed" else []), *chosen, "--out", str(folder)]
+                 *(["--archs", "resnet18"] if settings.tiny or recipe == "seed" else []),
+                 *(["--heads", "origin"] if settings.tiny else []), *chosen, "--out", str(folder)]
         found.append(Measurement(f"{recipe}, {seeds} seed{'s' * (seeds > 1)}", ["fasttrain", *words], 3600,
                                  folder / "ablation.json", variants_of, least=60, continues=True))
     return found

@@ -131,7 +131,7 @@ def trace(step, loader, path):
     on_gpu = step.runtime.device.type == "cuda"
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu
     batches = endless(loader)
-    with torch_profile(activities=activities) as profiler:
+    with torch_profile(activities=activities, acc_events=True) as profiler:  # torch 2.11 warns without
         for number in range(TRACED_STEPS):
             train(step, next(batches), number)
         step.runtime.synchronize()
