@@ -25,6 +25,7 @@ INGREDIENTS = {
     "no-nesterov": {"optimizer": {"nesterov": False}},
     "decay-all": {"optimizer": {"decay_norm_and_bias": True}},
     "decay-1e-4": {"optimizer": {"weight_decay": 1e-4}},
+    "decay-2e-3": {"optimizer": {"weight_decay": 2e-3}},
     "constant-rate": {"schedule": {"name": "step", "period": 1000}},
     "half-rate": {"lr_per_256": 0.2},
     "double-rate": {"lr_per_256": 0.8},

@@ -3,14 +3,15 @@
 On the small maps deep in a ResNet, oneDNN's gradient of the weights runs at a fifth to a half of the speed of a matrix
 product. And a 3x3 window on a 2x2 map reads five zeros for every four pixels: each output then depends on each input
 through one weight, so the convolution *is* a dense layer and takes 16/36 of the work. Results equal torch's own up to
-the rounding of fp32. Meant for channels-last tensors: there a map is a matrix [B * H * W, C] already.
+the rounding of their precision. Meant for channels-last tensors: there a map is a matrix [B * H * W, C] already.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# On larger maps the columns that a matrix product needs no longer fit the caches, and oneDNN wins (measured on AVX2).
+# On larger maps the columns that a matrix product needs no longer fit the caches, and oneDNN wins: measured with AVX2 and
+# AVX-512, in fp32 and bf16.
 SMALL_MAP = 16  # pixels of the output
 
 
@@ -32,18 +33,16 @@ class MatrixConv2d(nn.Conv2d):
     """A 1x1 or 3x3 convolution, padded to keep the size, that chooses how to run by the size of its output."""
 
     def forward(self, x):
-        stride = self.stride[0]
+        stride, (height, width) = self.stride[0], x.shape[2:]
+        if -(-height // stride) * -(-width // stride) > SMALL_MAP:
+            return super().forward(x)
+        weight = self.weight.to(x.dtype)  # what autocast does for torch's own operators
         if self.kernel_size == (1, 1):
-            if stride > 1:
-                x = x[:, :, ::stride, ::stride].contiguous(memory_format=torch.channels_last)
-            return convolution(x, self.weight, 1)
-        height, width = x.shape[2:]
+            seen = x[:, :, ::stride, ::stride]
+            return unflat(F.linear(flat(seen), weight.flatten(1)), seen.shape)
         if (height, width, stride) == (2, 2, 1):
-            dense = F.linear(flat(x).view(len(x), -1), kernel_to_matrix(self.weight))
-            return dense.view(len(x), 2, 2, -1).permute(0, 3, 1, 2)
-        if -(-height // stride) * -(-width // stride) <= SMALL_MAP:
-            return convolution(x, self.weight, stride)
-        return super().forward(x)
+            return unflat(F.linear(flat(x).view(-1, 4 * x.shape[1]), kernel_to_matrix(weight)), x.shape)
+        return convolution(x, weight, stride)
 
 
 def flat(x):
@@ -51,25 +50,29 @@ def flat(x):
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
+def unflat(matrix, shape):
+    """The rows of a matrix as a channels-last map [B, C, H, W] with the B, H, W of `shape`."""
+    batch, _, height, width = shape
+    return matrix.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
 # What follows are operators of their own, with derivatives: torch.compile takes minutes over the indices inside them.
 @torch.library.custom_op("fasttrain::convolution", mutates_args=())
 def convolution(x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """conv2d with the padding that keeps the size; the gradient of its weight is one matrix product."""
-    return F.conv2d(x, weight, None, stride, weight.shape[2] // 2)
+    """conv2d of 3x3 windows with padding 1; the gradient of its weight is one matrix product."""
+    return F.conv2d(x, weight, None, stride, 1)
 
 
 @convolution.register_fake
 def _(x, weight, stride):
-    return F.conv2d(x, weight, None, stride, weight.shape[2] // 2)
+    return F.conv2d(x, weight, None, stride, 1)
 
 
 def convolution_backward(ctx, grad):
     x, weight = ctx.saved_tensors
-    out, channels, kernel, _ = weight.shape
     grad = grad.contiguous(memory_format=torch.channels_last)
-    seen = columns(x, kernel, ctx.stride) if kernel > 1 else flat(x)
-    grad_weight = (flat(grad).t() @ seen).view(out, kernel, kernel, channels).permute(0, 3, 1, 2)
-    return torch.nn.grad.conv2d_input(x.shape, weight, grad, ctx.stride, kernel // 2), grad_weight, None
+    grad_weight = (flat(grad).t() @ columns(x, ctx.stride)).view(len(weight), 3, 3, -1).permute(0, 3, 1, 2)
+    return torch.nn.grad.conv2d_input(x.shape, weight, grad, ctx.stride, 1), grad_weight, None
 
 
 def keep_for_backward(ctx, inputs, output):
@@ -81,18 +84,17 @@ convolution.register_autograd(convolution_backward, setup_context=keep_for_backw
 
 
 @torch.library.custom_op("fasttrain::columns", mutates_args=())
-def columns(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """The pixels that each output sees: [B * H' * W', kernel * kernel * C] of a channels-last [B, C, H, W]."""
-    pad = kernel // 2
-    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, pad, pad, pad, pad))
-    windows = padded.unfold(1, kernel, stride).unfold(2, kernel, stride)  # [B, H', W', C, kernel, kernel]
-    return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, kernel * kernel * x.shape[1])
+def columns(x: Tensor, stride: int) -> Tensor:
+    """The 3x3 pixels that each output sees: [B * H' * W', 9 * C] of a channels-last [B, C, H, W]."""
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+    windows = padded.unfold(1, 3, stride).unfold(2, 3, stride)  # [B, H', W', C, 3, 3]
+    return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, 9 * x.shape[1])
 
 
 @columns.register_fake
-def _(x, kernel, stride):
+def _(x, stride):
     batch, channels, height, width = x.shape
-    return x.new_empty(batch * -(-height // stride) * -(-width // stride), kernel * kernel * channels)
+    return x.new_empty(batch * -(-height // stride) * -(-width // stride), 9 * channels)
 
 
 # Output (y, x) of a 2x2 map sees the whole map through these rows and columns of a 3x3 kernel.

@@ -49,7 +49,7 @@ class Step:
     def __init__(self, model, config, runtime, split, steps_per_epoch, val_images=0):
         self.config, self.runtime = config, runtime
         self.model = model.to(runtime.device, memory_format=runtime.memory_format)
-        if runtime.device.type == "cpu" and runtime.precision == "fp32" and runtime.channels_last:
+        if runtime.device.type == "cpu" and runtime.channels_last:
             use_matrix_products(self.model)
         self.optimizer, self.lr = build_optimizer(self.model, config.optimizer, runtime.device)
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
