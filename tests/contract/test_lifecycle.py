@@ -24,9 +24,16 @@ def held():
     """What this process holds: counts of threads, file descriptors, children and entries of /dev/shm."""
     gc.collect()
     tasks = os.listdir("/proc/self/task")
-    children = [child for task in tasks for child in Path(f"/proc/self/task/{task}/children").read_text().split()]
-    return {"threads": len(tasks), "files": len(os.listdir("/proc/self/fd")), "children": len(children),
-            "shm": len(os.listdir("/dev/shm"))}
+    return {"threads": len(tasks), "files": len(os.listdir("/proc/self/fd")),
+            "children": sum(len(children(task)) for task in tasks), "shm": len(os.listdir("/dev/shm"))}
+
+
+def children(task):
+    """The processes that a thread of this process started; none where it has ended since it was listed."""
+    try:
+        return Path(f"/proc/self/task/{task}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def settles(expected):
