@@ -40,8 +40,8 @@ def identity(config, name, facts):
 
 def labels(rows, apart=()):
     """(what all rows share, [what tells each row from the others]) in words, without the settings named in `apart`."""
-    words = [{key: say(row[key]) for key, say in SETTINGS.items() if key not in apart} for row in rows]
+    words = [{"name": row["name"], **{key: say(row[key]) for key, say in SETTINGS.items() if key not in apart}}
+             for row in rows]
     shared = {key: text for key, text in words[0].items() if all(other[key] == text for other in words)}
-    own = [", ".join(text for key, text in settings.items() if key not in shared) for settings in words]
-    return ", ".join(shared.values()), [f"{row['name']}: {text}" if text else row["name"]
-                                        for row, text in zip(rows, own, strict=True)]
+    own = [", ".join(text for key, text in row.items() if key not in shared) for row in words]
+    return ", ".join(shared.values()), [text or row["name"] for text, row in zip(own, rows, strict=True)]

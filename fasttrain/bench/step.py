@@ -76,7 +76,7 @@ def bench_step(configs, steps=None, repeats=5, peers=False, report=print):
             row = failed_row(config, name, failure.status)
             result = f"{failure.status}: {failure}"
         rows.append(row)
-        report(f"{name}, {labels([row])[0]}: {result}")
+        report(f"{labels([row])[0]}: {result}")
     return {"environment": settings, "rows": rows}
 
 

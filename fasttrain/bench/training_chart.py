@@ -97,7 +97,7 @@ def draw_bars(rows, names, path, title):
 
 def rate(value):
     """Images a second, in as many digits as mean something."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def whiskers_of(row):

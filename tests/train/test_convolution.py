@@ -47,6 +47,22 @@ def test_a_network_keeps_its_parameters_and_its_loss(arch):
         torch.testing.assert_close(got.grad, expected.grad, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("kernel, stride, size", [(1, 1, 2), (1, 2, 4), (3, 1, 2), (3, 1, 4), (3, 2, 4), (3, 1, 8)])
+def test_autocast_gives_bf16_activations_and_fp32_gradients_of_the_weights(kernel, stride, size):
+    torch.manual_seed(0)
+    ours = nn.Conv2d(8, 6, kernel, stride, padding=kernel // 2, bias=False).to(memory_format=torch.channels_last)
+    use_matrix_products(ours)
+    x = torch.randn(16, 8, size, size).bfloat16().contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        out, of_input, of_weight = gradients(ours, x)
+    assert (out.dtype, of_input.dtype, of_weight.dtype) == (torch.bfloat16, torch.bfloat16, torch.float32)
+    exact = nn.Conv2d(8, 6, kernel, stride, padding=kernel // 2, bias=False).double()
+    exact.load_state_dict(ours.state_dict())
+    for got, expected in zip((out, of_input, of_weight), gradients(exact, x.double()), strict=True):
+        distance = (got.double() - expected).norm() / expected.norm()
+        assert distance < 2 * torch.finfo(torch.bfloat16).eps
+
+
 @pytest.mark.parametrize("options", [{"bias": True}, {"groups": 2}, {"dilation": 2}, {"padding": 0},
                                      {"kernel_size": 7, "padding": 3}, {"padding_mode": "reflect"}, {"stride": (1, 2)}])
 def test_other_convolutions_are_left_alone(options):
