@@ -23,8 +23,7 @@ def run(config, sinks=None, console=None):
     """Trains the variant that `config` (a RunConfig) describes and returns its `Run` (see `load_run`).
 
     `sinks` replaces the console and the files that a run folder gets by observers of one's own, `console` only the
-    console. Raises
-    ConfigError, DataError, DivergedError, or Interrupted after a signal; each has its `exit_code`.
+    console. Raises ConfigError, DataError, DivergedError, or Interrupted after a signal; each has its `exit_code`.
     """
     started = time.monotonic()
     runtime = runtimes.resolve(config)
@@ -35,11 +34,12 @@ def run(config, sinks=None, console=None):
     folder.claim(config, disk_bytes(config, train.num_classes))
     events = EventLog(default_sinks(folder.path, console) if sinks is None else sinks)
     try:
-        trainer = Trainer(config, runtime, train, val, folder.checkpoints, events)
-        if folder.resumed:
-            trainer.load_state_dict(folder.checkpoints.load_newest(lambda text: events.message(text, "warning")))
-        events.start(describe(trainer, folder.path, train, val))
-        train_to_the_end(trainer, events, started)
+        with runtimes.memory_errors(config.batch_size):
+            trainer = Trainer(config, runtime, train, val, folder.checkpoints, events)
+            if folder.resumed:
+                trainer.load_state_dict(folder.checkpoints.load_newest(lambda text: events.message(text, "warning")))
+            events.start(describe(trainer, folder.path, train, val))
+            train_to_the_end(trainer, events, started)
     finally:
         events.close()
         folder.release()
@@ -50,8 +50,7 @@ def train_to_the_end(trainer, events, started):
     """Fits and tells how it ended, whichever way that is."""
     status = "failed"
     try:
-        with runtimes.memory_errors(trainer.config.batch_size):
-            trainer.fit()
+        trainer.fit()
         status = "done"
     except Interrupted:
         status = "interrupted"

@@ -101,7 +101,9 @@ def inference(arguments):
 
 def add_profile(commands):
     command = add_command(commands, "profile", profile, "tell where a training step's time goes and what bounds it")
-    add_config_flags(command)
+    add_config_flags(command, without=("out", "resume"))
+    command.add_argument("--out", default=argparse.SUPPRESS, metavar="DIR",
+                         help="where the results go; default profiles/<arch>_<head>")
     command.add_argument("--steps", default=30, metavar="N", help="timed steps in each pass; default 30")
 
 
@@ -113,7 +115,7 @@ def profile(arguments):
 
     found, folder = api.profile(config, steps)
     print_rich(render(found))
-    print(f"written to {folder}: profile.json, details.json, phases.png, roofline.png, trace.json.gz")
+    print(f"written to {folder}:\nprofile.json, details.json, phases.png, roofline.png, trace.json.gz")
 
 
 # name of a benchmark: (the module beside it that shows what it found, help)

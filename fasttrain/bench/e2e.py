@@ -6,7 +6,7 @@ import tempfile
 
 from fasttrain.bench.peers import load_peers
 from fasttrain.bench.results import environment, spread
-from fasttrain.bench.rows import failed_row, make_row
+from fasttrain.bench.rows import failed_row, make_row, share_ceilings
 from fasttrain.bench.worker import Failure, Worker
 from fasttrain.config import fit_to_data, integer
 
@@ -53,6 +53,7 @@ def bench_e2e(config, rounds=3, peers=False, empty_cache=False, report=print):
             racers.append(Racer("constant batch", CONTENDER, config.replace(loader="constant"), {}, variables, report))
         race(racers, rounds, stack)
         rows = [row for racer in racers for row in racer.rows()]
+        share_ceilings(rows, [racer.ceiling for racer in racers for _ in racer.rows()])
     images = {split.name: {"images": len(split), "fingerprint": split.fingerprint} for split in (train, val)}
     settings = environment(config=config.to_dict(), images=images, rounds=rounds, empty_compile_cache=empty_cache,
                            page_cache="warm")
@@ -116,6 +117,11 @@ class Racer:
         cold = {**first, "seconds": first["seconds"] + self.worker.ready_seconds}
         return [make_row(self.config, f"{self.name}, cold", facts, [cold]),
                 make_row(self.config, f"{self.name}, warm", facts, self.samples[1:])]
+
+    @property
+    def ceiling(self):
+        """FLOP/s of a matrix product, as measured in its process; None where it failed."""
+        return None if self.failure else self.worker.facts["matmul_flops"]
 
     def close(self):
         if self.worker:

@@ -27,8 +27,24 @@ def make_row(config, name, facts, samples):
             "status": "ok"}
 
 
+def share_ceilings(rows, ceilings):
+    """Sets the MFU of each row against the highest ceiling that any row of its precision measured.
+
+    ceilings: the `matmul_flops` of each row's facts, None where it failed. What runs beside a bench lowers a ceiling.
+    """
+    highest = {}
+    for row, ceiling in zip(rows, ceilings, strict=True):
+        highest[row["precision"]] = max(ceiling or 0, highest.get(row["precision"], 0))
+    for row, ceiling in zip(rows, ceilings, strict=True):
+        if ceiling:
+            row["mfu"] *= ceiling / highest[row["precision"]]
+
+
 def failed_row(config, name, status):
-    """The row of a contender that ran out of memory ("oom") or failed ("error"): it holds no numbers."""
+    """The row of a contender that ran out of memory ("oom") or failed ("error"): it holds no numbers.
+
+    config: what it was asked to do.
+    """
     return {**identity(config, name, {}), "images_per_second": spread([]), "step_ms": spread([]),
             "compile_seconds": None, "peak_memory_bytes": None, "mfu": None, "status": status}
 
@@ -40,8 +56,14 @@ def identity(config, name, facts):
 
 def labels(rows, apart=()):
     """(what all rows share, [what tells each row from the others]) in words, without the settings named in `apart`."""
-    words = [{"name": row["name"], **{key: say(row[key]) for key, say in SETTINGS.items() if key not in apart}}
-             for row in rows]
-    shared = {key: text for key, text in words[0].items() if all(other[key] == text for other in words)}
+    words = [in_words(row, apart) for row in rows]
+    shared = {key: text for key, text in words[0].items() if all(other.get(key) == text for other in words)}
     own = [", ".join(text for key, text in row.items() if key not in shared) for row in words]
     return ", ".join(shared.values()), [text or row["name"] for text, row in zip(own, rows, strict=True)]
+
+
+def in_words(row, apart):
+    """{setting: text} of a row: its variant first, then its name if that is another one."""
+    variant = f"{row['arch']}_{row['head']}"
+    return {"variant": variant, **({} if row["name"] == variant else {"name": row["name"]}),
+            **{key: say(row[key]) for key, say in SETTINGS.items() if key not in apart and row[key] is not None}}

@@ -5,7 +5,7 @@ import itertools
 
 from fasttrain.bench.peers import load_peers
 from fasttrain.bench.results import environment, listed
-from fasttrain.bench.rows import failed_row, labels, make_row
+from fasttrain.bench.rows import failed_row, labels, make_row, share_ceilings
 from fasttrain.bench.worker import Failure, Worker
 from fasttrain.config import COMPILE_MODES, PRECISIONS, RunConfig, boolean, choice, integer, optional
 from fasttrain.registry import ARCHS, HEADS
@@ -50,7 +50,7 @@ def grid(base, axes):
     """
     from fasttrain import runtime as runtimes
 
-    configs = [RunConfig(**base, **dict(zip(axes, values, strict=True)), lr=0.1)
+    configs = [RunConfig(**base, **dict(zip(axes, values, strict=True)), lr=0.1, loader="constant")
                for values in itertools.product(*axes.values())]
     chosen = [runtimes.resolve(config) for config in configs]
     return [config.replace(precision=runtime.precision, compile=runtime.compile)
@@ -64,19 +64,21 @@ def bench_step(configs, steps=None, repeats=5, peers=False, report=print):
     line for each.
     """
     contenders = {"fasttrain": CONTENDER, **(networks(report) if peers else {})}
-    settings, rows = environment(steps=steps, repeats=repeats), []
+    settings, rows, ceilings = environment(steps=steps, repeats=repeats), [], []
     for config, (library, contender) in itertools.product(configs, contenders.items()):
         name = config.variant if library == "fasttrain" else f"{library} {config.arch}"
         try:
             with Worker(contender, {"config": config.to_dict(), "steps": steps}) as worker:
                 samples = [worker.measure() for _ in range(repeats)]
-                row = make_row(config, name, worker.facts, samples)
+                row, ceiling = make_row(config, name, worker.facts, samples), worker.facts["matmul_flops"]
             result = f"{row['images_per_second']['median']:,.1f} images/s"
         except Failure as failure:
-            row = failed_row(config, name, failure.status)
+            row, ceiling = failed_row(config, name, failure.status), None
             result = f"{failure.status}: {failure}"
         rows.append(row)
+        ceilings.append(ceiling)
         report(f"{labels([row])[0]}: {result}")
+    share_ceilings(rows, ceilings)
     return {"environment": settings, "rows": rows}
 
 

@@ -17,20 +17,35 @@ def render(result):
     from rich.console import Group
     from rich.table import Table
 
-    shared, names = labels(result["rows"])
+    rows = result["rows"]
+    shared, names = labels(rows)
+    own = [row["name"] for row in rows]
+    told_apart = len(set(own)) == len(own) > 1
+    if told_apart:  # the settings then stand below, once for all rows that have them
+        names, settings = own, [text.removeprefix(name).lstrip(", ") for name, text in zip(own, names, strict=True)]
     table = Table("contender", title=shared, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("images/s (min - max)", "ms a step", "MFU", "compiling", "memory"):
+    for heading in ("images/s", "min - max", "ms/step", "MFU", "compile", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, row in zip(names, result["rows"], strict=True):
+    for name, row in zip(names, rows, strict=True):
         speed = row["images_per_second"]
         numbers = (row["status"],) if row["status"] != "ok" else (
-            f"{rate(speed['median'])} ({rate(speed['min'])} - {rate(speed['max'])})",
-            f"{row['step_ms']['median']:,.2f}", f"{row['mfu']:.1%}", duration(row["compile_seconds"]),
+            rate(speed["median"]), f"{rate(speed['min'])} - {rate(speed['max'])}",
+            f"{row['step_ms']['median']:,.{1 if row['step_ms']['median'] >= 100 else 2}f}", f"{row['mfu']:.1%}", duration(row["compile_seconds"]),
             size(row["peak_memory_bytes"]))
         table.add_row(name, *numbers)
-    lines = [f"fasttrain, warm, is {x['median']:.2f} times as fast as {x['over']} ({x['min']:.2f} to {x['max']:.2f})"
+    lines = legend(names, settings) if told_apart else []
+    lines += [f"fasttrain, warm, is {x['median']:.2f} times as fast as {x['over']} ({x['min']:.2f} to {x['max']:.2f})"
              for x in result.get("speedups", [])]
-    return Group(table, *lines)
+    return Group(table, *([""] if lines else []), *lines)
+
+
+def legend(names, settings):
+    """A line for each kind of settings, with the names of the rows that have it."""
+    users = {}
+    for name, text in zip(names, settings, strict=True):
+        if text:
+            users.setdefault(text, []).append(name)
+    return [f"{text}: {'; '.join(own)}" for text, own in users.items()]
 
 
 def draw(result, path):
@@ -87,7 +102,7 @@ def draw_bars(rows, names, path, title):
         axes.barh(place, speed, xerr=np.reshape(whiskers, (2, 1)), color=color, capsize=3, height=0.7)
         axes.text(speed + whiskers[1], place, f"  {rate(speed)}", va="center", fontsize=10)
     axes.set_yticks(range(len(rows)), names, fontsize=9)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("images/s", fontsize=10)
     axes.margins(x=0.12)
     axes.set_xlim(0)

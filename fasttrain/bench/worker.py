@@ -110,8 +110,8 @@ def limit_memory():
     from fasttrain.data.loaders import free_memory
 
     if not torch.cuda.is_available():
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        resource.setrlimit(resource.RLIMIT_DATA, (free_memory("cpu"), hard))
+        soft, hard = free_memory("cpu"), resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
 def main():

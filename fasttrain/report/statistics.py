@@ -11,6 +11,7 @@ from fasttrain import keyed
 CONFIDENCE = 0.95
 REPLICATES = 2000
 RESAMPLE_SEED = 0
+SAME = 1e-9  # values that differ by less, relatively, differ by rounding
 
 
 class Estimate(NamedTuple):
@@ -62,7 +63,7 @@ def t_interval(values):
     """The Estimate of a mean by Student's t from independent values; no interval for one value, nor for equal ones."""
     values = np.asarray(values, dtype=float)
     mean, df = float(values.mean()), len(values) - 1
-    if df < 1 or np.ptp(values) == 0:
+    if df < 1 or np.ptp(values) <= SAME * np.abs(values).max():
         return Estimate(mean)
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
     reach = t_quantile(df) * error

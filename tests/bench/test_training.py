@@ -232,17 +232,26 @@ def test_networks_that_are_not_installed_are_left_out(monkeypatch):
     assert step.networks(said.append) == {"json": "a:B"} and said == ["surely_absent: left out, it is not installed"]
 
 
+def test_utilization_is_of_the_highest_ceiling_measured_for_the_precision():
+    made = [{"precision": precision, "mfu": mfu} for precision, mfu in (("fp32", 0.5), ("fp32", 0.9), ("bf16", 0.3))]
+    made.append({"precision": "bf16", "mfu": None})
+    rows.share_ceilings(made, [100, 50, 200, None])
+    assert [row["mfu"] for row in made] == [0.5, 0.45, 0.3, None]
+
+
 def test_the_table_and_the_lines_name_what_differs(tmp_path):
     facts = {"precision": "fp32", "compile": "off", "channels_last": True, "loader": "constant", "compile_seconds": 0,
              "flops_per_image": 1, "matmul_flops": 1000}
     sample = {"seconds": 1.0, "images": 3, "steps": 1, "peak_memory_bytes": 2**20}
     made = [rows.make_row(RunConfig(), "net", {**facts, "batch_size": size, "channels_last": nhwc}, [sample])
             for size in (8, 16) for nhwc in (True, False)]
-    assert rows.labels(made) == ("net, fp32, eager, loader constant", [
+    assert rows.labels(made) == ("resnet18_origin, net, fp32, eager, loader constant", [
         f"batch {size}, {layout}" for size in (8, 16) for layout in ("NHWC", "NCHW")])
     assert rows.labels(made, apart=("batch_size",))[1] == ["NHWC", "NCHW"] * 2
     assert rows.labels(made[:1])[1] == ["net"]
-    assert rows.labels([made[0], {**made[0], "name": "other"}])[1] == ["net", "other"]
+    ours = {**made[0], "name": "resnet18_origin"}
+    assert rows.labels([ours, made[0]]) == ("resnet18_origin, batch 8, fp32, eager, NHWC, loader constant", [
+        "resnet18_origin", "net"])
     made.append(rows.failed_row(RunConfig(batch_size=32, precision="fp32", compile="off"), "net", "oom"))
     result = {"environment": {"cpu": "a CPU", "devices": [{"name": "cpu"}]}, "rows": made}
     training_chart.draw(result, tmp_path / "lines.png")
