@@ -7,6 +7,7 @@ import importlib
 import os
 import re
 import sys
+import traceback
 
 from fasttrain import __version__
 from fasttrain.ablation.commands import COMMANDS as STUDY
@@ -286,9 +287,27 @@ def main(argv=None):
     except KeyboardInterrupt:
         print("fasttrain: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        package = broken_package(error)
+        if package is None:
+            raise
+        print(f"fasttrain: error: {package} is missing or broken ({one_line(error)}): `fasttrain env` tells what to do",
+              file=sys.stderr)
+        return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def broken_package(error):
+    """The package whose import raised `error`; None where it came from elsewhere."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return error.name.partition(".")[0]
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if frame.f_code.co_name == "<module>" and package not in ("__main__", "fasttrain"):
+            return package
+    return None
 
 
 def one_line(error):

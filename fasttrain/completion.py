@@ -2,6 +2,7 @@
 
 from fasttrain.config import choices, known_keys
 from fasttrain.inference.commands import FORMATS
+from fasttrain.registry import ARCHS, LOADERS, variants
 
 SHELLS = ("bash", "zsh", "fish")
 # what stands in a usage line for a file or folder
@@ -9,7 +10,8 @@ PATHS = ("DATA", "DIR", "FILE", "FOLDER", "OUT", "PATH", "RESUME", "RUN")
 # words that may stand in place of a path
 WORDS = {"data": "synthetic", "resume": "auto never"}
 # further values that can be listed, by the name of the argument
-VALUES = {"split": ["train", "val"], "to": FORMATS, "shell": SHELLS, "sets": [f"{key}=" for key in known_keys()]}
+VALUES = {"split": ["train", "val"], "to": FORMATS, "shell": SHELLS, "sets": [f"{key}=" for key in known_keys()],
+          "arch": [*ARCHS.names(), *variants()], "loaders": LOADERS.names()}
 
 
 def script(parser, shell):

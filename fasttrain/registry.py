@@ -69,3 +69,8 @@ SCHEDULES = Registry("schedule", {
     "step": "fasttrain.train.schedule:step_decay",
     "peak": "fasttrain.train.schedule:peak_to_zero",
 })
+
+
+def variants():
+    """The short names that stand for arch and head at once, such as resnet18_maxpool."""
+    return [f"{arch}_{head}" for arch in ARCHS.names() for head in HEADS.names()]

@@ -1,6 +1,7 @@
 """The command line from outside: exit codes, one line on stderr, nothing half-written."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -56,6 +57,16 @@ def test_a_bad_flag_never_imports_torch():
     code = ("import sys; from fasttrain.cli import main\n"
             "sys.exit(main(['run', '--epoch', '3']) + ('torch' in sys.modules))")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 2
+
+
+@pytest.mark.parametrize("source, says", [("raise OSError('libfoo.so is gone')", "libfoo.so is gone"),
+                                          ("import nowhere_at_all", "nowhere_at_all is missing")])
+def test_a_broken_package_is_one_line(source, says, tmp_path):
+    (tmp_path / "torch.py").write_text(source)
+    done = subprocess.run([sys.executable, "-m", "fasttrain", "run", "--data", "synthetic"], text=True,
+                          capture_output=True, env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.getcwd()}"})
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert says in done.stderr and "fasttrain env" in done.stderr
 
 
 def test_print_config_can_be_fed_back(capsys, tmp_path):

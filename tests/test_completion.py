@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from fasttrain import cli
-from fasttrain.completion import SHELLS, script
+from fasttrain.completion import SHELLS
+from fasttrain.registry import variants, script
 
 PRESS_TAB = """
 source "$1"; shift
@@ -27,8 +28,9 @@ def scripts(tmp_path_factory):
 @pytest.mark.parametrize("line, offered", [
     ("ru", {"run"}),
     ("run --he", {"--head", "--help"}),
-    ("run --arch ", {"resnet18", "resnet50"}),
-    ("run -a resnet5", {"resnet50"}),
+    ("run --arch ", {"resnet18", "resnet50", *variants()}),
+    ("run -a resnet18_m", {"resnet18_maxpool"}),
+    ("bench loader --loaders j", {"jpeg"}),
     ("run --arch resnet50 --head ", {"origin", "maxpool", "dropout"}),
     ("run --recipe ", {"fast", "seed"}),
     ("run --loader j", {"jpeg"}),

@@ -12,18 +12,21 @@ TIMED_STEPS = 3
 
 
 def measure(config, train, val):
-    """Seconds that a run of `config` takes on its splits, from a few real steps; ConfigError where it has no room."""
-    runtime = runtimes.resolve(config)
+    """Seconds that a run of `config` takes on its splits, from its start and a few real steps.
+
+    ConfigError where it has no room.
+    """
+    started, runtime = time.perf_counter(), runtimes.resolve(config)
     with runtimes.memory_errors(config.batch_size):
         trainer = Trainer(config, runtime, train, val, None, EventLog([Sink()]))
         try:
             trainer.warm_up()
-            step = trainer.step
+            step, starting = trainer.step, time.perf_counter() - started
             trained = seconds_each(trainer.train_loader, runtime, lambda batch, n: step.train(batch, 0.0, n, 0))
             evaluated = seconds_each(trainer.val_loader, runtime, lambda batch, n: step.evaluate(batch))
         finally:
             trainer.close()
-    return config.epochs * (len(trainer.train_loader) * trained + len(trainer.val_loader) * evaluated)
+    return starting + config.epochs * (len(trainer.train_loader) * trained + len(trainer.val_loader) * evaluated)
 
 
 def seconds_each(loader, runtime, use):

@@ -104,6 +104,7 @@ def draw_bars(axes, rows, values, texts, color, unit, whiskers=None):
     axes.bar_label(bars, texts, padding=6, fontsize=9)
     low, high = min(values), max(values)
     axes.set_xlim(low / 10, high * (10 * high / low) ** 0.5)  # room for the texts
+    axes.xaxis.set_minor_formatter("")  # on a short axis its numbers print over one another
     axes.set_xlabel(unit, fontsize=9)
     axes.tick_params(labelsize=9)
     axes.spines[["top", "right"]].set_visible(False)

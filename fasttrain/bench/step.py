@@ -8,12 +8,13 @@ from fasttrain.bench.results import environment, listed
 from fasttrain.bench.rows import failed_row, labels, make_row, share_ceilings
 from fasttrain.bench.worker import Failure, Worker
 from fasttrain.config import COMPILE_MODES, PRECISIONS, RunConfig, boolean, choice, integer, optional
-from fasttrain.registry import ARCHS, HEADS
+from fasttrain.flags import split_variant
+from fasttrain.registry import ARCHS, HEADS, variants
 
 CONTENDER = "fasttrain.bench.contenders:StepAlone"
 # what is varied: flag -> (default, check)
 GRID = {
-    "arch": ("resnet18", choice(ARCHS.names)), "head": ("origin", choice(HEADS.names)),
+    "arch": ("resnet18", choice(lambda: [*ARCHS.names(), *variants()])), "head": ("origin", choice(HEADS.names)),
     "batch-size": ("128", integer(1)), "precision": ("auto", choice(PRECISIONS)),
     "compile": ("auto", choice(COMPILE_MODES)), "channels-last": ("true", boolean),
 }
@@ -50,8 +51,9 @@ def grid(base, axes):
     """
     from fasttrain import runtime as runtimes
 
-    configs = [RunConfig(**base, **dict(zip(axes, values, strict=True)), lr=0.1, loader="constant")
-               for values in itertools.product(*axes.values())]
+    combined = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    configs = dict.fromkeys(RunConfig(**base, **{**values, **split_variant({"arch": values.get("arch", "")})},
+                                      lr=0.1, loader="constant") for values in combined)
     chosen = [runtimes.resolve(config) for config in configs]
     return [config.replace(precision=runtime.precision, compile=runtime.compile)
             for config, runtime in zip(configs, chosen, strict=True)]

@@ -27,10 +27,10 @@ def render(result):
     for heading in ("images/s", "min - max", "ms/step", "MFU", "compile", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, row in zip(names, rows, strict=True):
-        speed = row["images_per_second"]
+        speed, step_ms = row["images_per_second"], row["step_ms"]["median"]
         numbers = (row["status"],) if row["status"] != "ok" else (
             rate(speed["median"]), f"{rate(speed['min'])} - {rate(speed['max'])}",
-            f"{row['step_ms']['median']:,.{1 if row['step_ms']['median'] >= 100 else 2}f}", f"{row['mfu']:.1%}", duration(row["compile_seconds"]),
+            f"{step_ms:,.{1 if step_ms >= 100 else 2}f}", f"{row['mfu']:.1%}", duration(row["compile_seconds"]),
             size(row["peak_memory_bytes"]))
         table.add_row(name, *numbers)
     lines = legend(names, settings) if told_apart else []

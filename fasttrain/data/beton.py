@@ -47,7 +47,7 @@ def _reason_to_write(folder):
         return f"writing {folder / NAME} once; later runs reuse it"
     try:
         manifest = read_manifest(folder, "writing it again")
-        files = check_files(folder, manifest["files"], "writing it again")
+        files = check_files(folder, manifest["files"], "writing it again", thorough=True)
     except DataError as error:
         return str(error)
     if manifest["schema"] != SCHEMA:

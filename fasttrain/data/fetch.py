@@ -127,4 +127,4 @@ def _is_right(path, md5, size):
         digest = hashlib.md5(usedforsecurity=False)
         while block := file.read(BLOCK):
             digest.update(block)
-    return digest.hexdigest() == md5
+    return digest.hexdigest() == md5.lower()

@@ -64,6 +64,9 @@ class Reader(EpochIterator):
     def run(self):
         self.storage_state = (*self.storage_state, self.arguments)
         try:
+            if IS_CUDA:  # the buffers were allocated on the stream that works on what was there before
+                for stream in self.cuda_streams:
+                    stream.wait_stream(self.current_stream)
             super().run()
         except Exception as error:  # FFCV would leave `next` waiting for ever
             self.error = error
@@ -99,6 +102,9 @@ class Reader(EpochIterator):
         while self.is_alive() and time.monotonic() < deadline:
             with contextlib.suppress(Empty):
                 self.output_queue.get(timeout=0.01)
+        if IS_CUDA:  # whoever gets the buffers next waits for the copies in flight
+            for stream in self.cuda_streams:
+                self.current_stream.wait_stream(stream)
 
 
 def make_loader(path, device):

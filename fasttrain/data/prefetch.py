@@ -1,6 +1,7 @@
 """The way from a loader on the host to the step's device: the copy of the next batch runs beside the current step."""
 
 import contextlib
+import functools
 
 import torch
 
@@ -17,8 +18,14 @@ def to_device(batches, device):
     return _copied(batches, device)
 
 
+@functools.cache
+def _copy_stream(device):
+    """One for all iterations: torch keeps the memory of each stream apart, and would keep that of every new one."""
+    return torch.cuda.Stream(device)
+
+
 def _copied(batches, device):
-    stream, ahead = torch.cuda.Stream(device), None
+    stream, ahead = _copy_stream(device), None
     with contextlib.closing(batches):
         for batch in batches:
             with torch.cuda.stream(stream):

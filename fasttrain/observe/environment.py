@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -102,8 +103,15 @@ def probe(part):
         return {"version": installed, "state": "broken", "hint": f"{type(error).__name__}; again: {part.install}"}
     if done.returncode == 0:
         return {"version": installed, "state": "ok", "hint": ""}
-    last = (done.stderr.strip().splitlines() or [f"the import ended with code {done.returncode}"])[-1]
-    return {"version": installed, "state": "broken", "hint": f"{last}; again: {part.install}"}
+    said = last_error(done.stderr) or f"the import ended with code {done.returncode}"
+    return {"version": installed, "state": "broken", "hint": f"{said}; again: {part.install}"}
+
+
+def last_error(stderr):
+    """The line of a traceback that names its error, the last line where there is none, "" where there are no lines."""
+    lines = stderr.strip().splitlines()
+    named = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b", line)]
+    return (named or lines or [""])[-1]
 
 
 def commit():

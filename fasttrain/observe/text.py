@@ -84,7 +84,9 @@ def start_lines(info):
 
 def estimate_line(pace):
     """The first forecast of a run: from its first steps, or from its first epoch where that has too few."""
-    line = f"estimate: {duration(pace.epoch_total())} an epoch, {duration(pace.run_left())} to go"
+    line = f"estimate: {duration(pace.epoch_total())} an epoch"
+    if pace.run_left() > 0:
+        line += f", {duration(pace.run_left())} to go"
     if pace.last.phase == "val":
         return line
     return f"{line} ({pace.images_per_second():,.0f} images/s, data wait {pace.data_wait():.1%})"

@@ -27,7 +27,7 @@ def answer(group, compared, question):
     by_arch = {arch: compared.get((question.text, arch, "val_top1")) for arch in group.archs}
     sentences = [c.sentence if c else untrained(question, arch) for arch, c in by_arch.items()]
     return {"question": question.text, "recipe": group.label, "sentence": sentence(sentences),
-            "verdicts": {arch: c.verdict if c else "none" for arch, c in by_arch.items()}}
+            "verdicts": {arch: c.settled if c else "none" for arch, c in by_arch.items()}}
 
 
 def untrained(question, arch):
@@ -45,12 +45,12 @@ def answer_stack(group, compared):
     verdicts, parts = {}, []
     for arch in group.archs:
         pairs = [compared.get((question.text, arch, "val_top1")) for question in (STACK, CLASSIFIER)]
-        found = [c.verdict if c else "none" for c in pairs]
+        found = [c.settled if c else "none" for c in pairs]
         verdicts[arch] = "a" if "a" in found else "b" if found == ["b", "b"] else "none" if "none" in found else "open"
         telling = verdicts[arch] if verdicts[arch] in ("a", "none") else None
         told = "; ".join(c.sentence if c else untrained(question, arch)
                          for c, question in zip(pairs, (STACK, CLASSIFIER), strict=True)
-                         if telling in (None, c.verdict if c else "none"))
+                         if telling in (None, c.settled if c else "none"))
         word = {"a": f"no in {arch}: ", "b": f"yes in {arch}: ", "open": f"not settled in {arch}: ", "none": ""}
         parts.append(word[verdicts[arch]] + told)
     return {"question": STACK.text, "recipe": group.label, "sentence": sentence(parts), "verdicts": verdicts}
@@ -139,7 +139,7 @@ def reaches_zero(by_head, group):
     told = ", ".join(f"{head} {mean:.2f}" for head, mean in means.items())
     floor = f" (label smoothing {smoothing:g} allows no less than {lowest:.2f})" if smoothing else ""
     return ("training loss goes to 0 for all", f"final training loss {told} nats{floor}",
-            all(mean < lowest + NEAR_ZERO for mean in means.values()))
+            None if config.mix else all(mean < lowest + NEAR_ZERO for mean in means.values()))
 
 
 def leaders(by_head):

@@ -48,6 +48,12 @@ class Comparison(NamedTuple):
     sentence: str
     p_holm: float | None = None
 
+    @property
+    def settled(self):
+        """The verdict that the correction for several comparisons leaves."""
+        lost = self.verdict in ("a", "b") and self.p_holm is not None and self.p_holm > 1 - CONFIDENCE
+        return "open" if lost else self.verdict
+
 
 def compare_all(group, arch, marks):
     """The Comparisons of every question by every metric on one backbone, as far as runs finished."""
@@ -139,10 +145,10 @@ def correct(comparisons):
     family = [c for c in comparisons if c.metric == "val_top1" and c.estimate.p is not None]
     adjusted = dict(zip(family, holm([c.estimate.p for c in family]), strict=True))
     for c in comparisons:
-        p = adjusted.get(c)
-        lost = p is not None and c.verdict in ("a", "b") and p > 1 - CONFIDENCE
-        note = f"; corrected for {len(family)} comparisons {p_text(p)}" if lost else ""
-        yield c._replace(p_holm=p, sentence=c.sentence + note)
+        c = c._replace(p_holm=adjusted.get(c))
+        lost = c.settled != c.verdict
+        note = f"; not settled: corrected for {len(family)} comparisons {p_text(c.p_holm)}" if lost else ""
+        yield c._replace(sentence=c.sentence + note)
 
 
 def amount(estimate, digits):

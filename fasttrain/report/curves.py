@@ -1,6 +1,7 @@
 """`results.png`: how a run went, epoch by epoch."""
 
 import math
+import warnings
 
 from fasttrain.observe.rows import best_row
 
@@ -33,8 +34,10 @@ def new_figure(width, height, title):
 
 
 def save(figure, path, dpi=160):
-    """Writes a matplotlib figure as PNG, without a time or version in it."""
-    figure.savefig(path, format="png", dpi=dpi, metadata={"Software": None})
+    """Writes a matplotlib figure as PNG, without a time or version in it. Letters that no font has become boxes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(path, format="png", dpi=dpi, metadata={"Software": None})
 
 
 def draw_results(rows, path, title):
@@ -70,7 +73,7 @@ def draw_panel(axes, rows, curves):
         axes.set_ylim(0, 1.07 * highest or 1)
     elif highest > 100:  # one epoch that blew up would flatten all others
         axes.set_yscale("log")
-    margin = max(0.5, 0.03 * (epochs[-1] - epochs[0]))
+    margin = min(0.9, max(0.5, 0.03 * (epochs[-1] - epochs[0])))  # below 1: there is no epoch 0
     axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
 
 

@@ -62,12 +62,16 @@ class Run:
     @property
     def predictions(self):
         """What the last evaluation said: an array with the int32 fields `label` and `predicted`, one element for each
-        validation image in order; None where the folder holds no such file that can be read."""
+        validation image in order; None where the folder holds no such file that can be read and fits to the run."""
         try:
             table = np.load(self.folder / "predictions.npy", allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
-        return table if table.dtype.names == ("label", "predicted") else None
+        if table.dtype.names != ("label", "predicted") or table.shape != (self.facts.get("val_images"),):
+            return None
+        label, predicted, classes = table["label"], table["predicted"], len(self.facts.get("class_names", ()))
+        whole = ((label >= 0) & (label < classes) & (predicted >= -1) & (predicted < classes)).all()
+        return table if whole else None
 
 
 def load_run(folder):

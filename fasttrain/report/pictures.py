@@ -44,7 +44,7 @@ def draw_mosaic(images, labels, class_names, path, title, columns=8):
         x, y = gap + n % columns * (side + gap), top + n // columns * (side + line + gap)
         canvas.paste(Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST), (x, y))
         draw.text((x, y + side + 4), fit(short(class_names[label], 99), font, side), fill="black", font=font)
-    canvas.save(path)
+    canvas.save(path, format="PNG")
 
 
 def fit(text, font, width):
@@ -77,14 +77,17 @@ def draw_confusion(matrix, class_names, path, title):
 
     The colours show each row's shares, stretched at the low end, where the errors are.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure(13, 7, title)
     left, right = figure.subplots(1, 2, width_ratios=[1.3, 1])
     draw_matrix(figure, left, np.asarray(matrix), class_names)
     pairs = confused_pairs(matrix)
-    right.set_title("most confused pairs" if pairs else "no image was confused", fontsize=12)
+    right.set_title("most confused: true → predicted" if pairs else "no image was confused", fontsize=12)
     if pairs:
         names = [f"{short(class_names[t])} → {short(class_names[p])}" for t, p, _ in pairs]
-        draw_bars(right, names, [n for _, _, n in pairs], ORANGE, "validation images (true class → predicted class)")
+        draw_bars(right, names, [n for _, _, n in pairs], ORANGE, "validation images")
+        right.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     else:
         right.axis("off")
     save(figure, path, dpi=125)
@@ -104,7 +107,7 @@ def draw_matrix(figure, axes, matrix, class_names):
     axes.tick_params(labelsize=9)
     if len(matrix) <= NAMED_CLASSES:
         names = [short(name, 20) for name in class_names]
-        axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 4 else 0, parse_math=False)
+        axes.set_xticks(range(len(names)), names, rotation=90 if len("".join(names)) > 36 else 0, parse_math=False)
         axes.set_yticks(range(len(names)), names, parse_math=False)
     if len(matrix) <= NUMBERED_CLASSES:
         for (row, column), share in np.ndenumerate(shares):

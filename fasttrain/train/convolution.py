@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# On larger maps the columns that a matrix product needs no longer fit the caches, and oneDNN wins: measured with AVX2 and
-# AVX-512, in fp32 and bf16.
+# On larger maps the columns that a matrix product needs no longer fit the caches, and oneDNN wins: so it was measured
+# with AVX2 and AVX-512, in fp32 and bf16.
 SMALL_MAP = 16  # pixels of the output
 
 

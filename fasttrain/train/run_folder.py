@@ -1,5 +1,6 @@
 """The run folder: which one a run gets, who may write to it, and what it continues."""
 
+import contextlib
 import fcntl
 from pathlib import Path
 
@@ -56,8 +57,16 @@ class RunFolder:
             write_atomic(self.path / "config.yaml", text.encode())
 
     def release(self):
-        if self.lock:
-            self.lock.close()
+        """Gives the folder up. Of a run that was refused before it began nothing stays."""
+        if self.lock is None:
+            return
+        began = self.resumed or (self.path / "env.json").exists() or self.checkpoints.folder.exists()
+        if not began:
+            for name in ("config.yaml", "log.txt", ".lock"):
+                (self.path / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it held something before
+                self.path.rmdir()
+        self.lock.close()
 
 
 def refuse_taken(config):

@@ -114,6 +114,11 @@ def test_bench_e2e_takes_turns_cold_and_warm(fakes, tmp_path, monkeypatch):
     training_chart.draw(result, tmp_path / "bars.png")
 
 
+def test_a_short_name_stands_for_arch_and_head():
+    made = grid({"device": "cpu"}, {"arch": ["resnet50_maxpool", "resnet18"], "head": ["origin", "dropout"]})
+    assert [config.variant for config in made] == ["resnet50_maxpool", "resnet18_origin", "resnet18_dropout"]
+
+
 def test_speedups_compare_round_by_round():
     def racer(name, *speeds, failure=None):
         return types.SimpleNamespace(name=name, speeds=lambda: [1, *speeds], failure=failure)

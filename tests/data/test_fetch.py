@@ -79,6 +79,10 @@ def test_file_that_is_there_is_kept(server, tmp_path):
     assert len(server.ranges) == 1
 
 
+def test_a_checksum_may_be_in_capitals(server, tmp_path):
+    assert get(server, tmp_path, md5=MD5.upper()).read_bytes() == CONTENT
+
+
 def test_file_that_is_there_but_wrong_is_replaced(server, tmp_path):
     (tmp_path / "data.zip").write_bytes(CONTENT[:-1] + b"?")
     assert get(server, tmp_path).read_bytes() == CONTENT

@@ -45,7 +45,7 @@ def test_a_damaged_image_ends_in_one_line_and_the_loader_lives_on(build, name):
         with pytest.raises(DataError, match=f"loader {name}: .*train image") as caught:
             seen.extend(batch.indices.tolist() for batch in loader)
         assert seen == [[0, 1, 2, 3]]
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(caught.value) and "fasttrain data verify" in str(caught.value)
 
 
 def test_jpeg_decodes_two_batches_ahead_and_no_further(build, monkeypatch):

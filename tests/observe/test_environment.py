@@ -26,6 +26,7 @@ def packages(tmp_path, monkeypatch):
 @pytest.mark.parametrize("source, state, hint", [
     ("", "ok", ""),
     ("raise RuntimeError('built for another torch')", "broken", "RuntimeError: built for another torch"),
+    ("raise OSError('a.so: broken\\nin two lines')", "broken", "OSError: a.so: broken; again"),
     ("import os; os.abort()", "broken", "ended with code"),
 ])
 def test_a_part_is_imported_in_a_process_of_its_own(source, state, hint, packages):

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from fasttrain.report.ablation import build_ablation, write_ablation
@@ -74,6 +75,18 @@ def test_the_four_questions_are_answered_from_the_verdicts(study):
     assert "avg against max: not settled (resnet18 avg ahead, resnet50 not separable)" in both["sentence"].lower()
 
 
+def test_a_verdict_that_the_correction_takes_back_answers_no_question(tmp_path):
+    """p = 0.04 alone, 0.12 among the three comparisons of the backbone."""
+    make_study(tmp_path, {("resnet18", "origin"): [88, 90.5, 90.5], ("resnet18", "maxpool"): [85.5, 87, 88.5],
+                          ("resnet18", "dropout"): [86, 87, 91]})
+    ablation = build(tmp_path)
+    row = comparison(ablation, "origin", "maxpool")
+    assert row["p"] < 0.05 < row["p_holm"] and row["verdict"] == "a"
+    assert "not settled: corrected for 3 comparisons" in row["sentence"]
+    assert [answer["verdicts"]["resnet18"] for answer in ablation["answers"][:3]] == ["open"] * 3
+    assert "avg ahead" not in ablation["answers"][3]["sentence"]
+
+
 def test_one_seed_is_a_bootstrap_over_images_and_named_so(tmp_path):
     for head, top1 in (("origin", 90), ("maxpool", 80), ("dropout", 79.5)):
         make_run(tmp_path / head, head, final=top1, table=predictions(top1, shift=int(top1 > 79.5)))
@@ -91,7 +104,17 @@ def test_one_seed_is_a_bootstrap_over_images_and_named_so(tmp_path):
     assert means["origin", "val_top1"]["low"] < 90 < means["origin", "val_top1"]["high"]
 
 
-@pytest.mark.parametrize("damage", [lambda path: None, lambda path: path.write_bytes(b"no array")])
+def alter(path, images=slice(None), **values):
+    """Writes a table of predictions with fewer images, or with other values at its first image."""
+    table = predictions(80)[images]
+    for name, value in values.items():
+        table[name][0] = value
+    np.save(path, table)
+
+
+@pytest.mark.parametrize("damage", [
+    lambda path: None, lambda path: path.write_bytes(b"no array"), lambda path: alter(path, label=5000),
+    lambda path: alter(path, predicted=-2), lambda path: alter(path, images=slice(9))])
 def test_one_seed_without_predictions_allows_no_verdict(tmp_path, damage):
     for head, top1 in (("origin", 90), ("maxpool", 80)):
         damage(make_run(tmp_path / head, head, final=top1) / "predictions.npy")

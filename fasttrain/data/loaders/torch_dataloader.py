@@ -45,7 +45,11 @@ class ImageDataset(Dataset):
         if self.split.jpeg is None:
             return Image.fromarray(self.split.pixels[row])
         start, end = self.split.offsets[row:row + 2]
-        return Image.open(io.BytesIO(self.split.jpeg[start:end])).convert("RGB")
+        try:
+            return Image.open(io.BytesIO(self.split.jpeg[start:end])).convert("RGB")
+        except OSError as error:
+            raise ValueError(f"the image in row {row} of the pack is damaged ({type(error).__name__}): run `fasttrain "
+                             "data verify`, then `fasttrain data pack --rebuild`") from None
 
     def collate(self, samples):
         """(images, labels, indices); a rank's slice of a short batch may be empty."""
