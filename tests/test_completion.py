@@ -6,8 +6,8 @@ import subprocess
 import pytest
 
 from fasttrain import cli
-from fasttrain.completion import SHELLS
-from fasttrain.registry import variants, script
+from fasttrain.completion import SHELLS, script
+from fasttrain.registry import variants
 
 PRESS_TAB = """
 source "$1"; shift
