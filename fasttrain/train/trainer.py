@@ -14,7 +14,7 @@ from fasttrain.models import build_model
 from fasttrain.observe import ceilings
 from fasttrain.observe.cost import step_cost
 from fasttrain.observe.events import Progress
-from fasttrain.observe.timing import WaitClock, peak_memory_bytes
+from fasttrain.observe.timing import peak_memory_bytes, wait_clock
 from fasttrain.train import metrics
 from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.schedule import learning_rate
@@ -62,7 +62,7 @@ class Trainer:
         if first == 0:
             self.step.reset()
         self.train_loader.set_epoch(epoch, first)
-        clock, images = WaitClock(), 0
+        clock, images = wait_clock(self.runtime.device), 0
         for index, batch in enumerate(clock.over(self.train_loader), first):
             global_step = epoch * steps + index
             self.step.train(batch, learning_rate(self.config, global_step, steps), global_step, index)
@@ -80,7 +80,7 @@ class Trainer:
         """One pass over the validation images; returns its sums, the class it gave each image, and its clock."""
         self.step.reset()
         self.val_loader.set_epoch(0)
-        clock, images = WaitClock(), 0
+        clock, images = wait_clock(self.runtime.device), 0
         for index, batch in enumerate(clock.over(self.val_loader), 1):
             self.step.evaluate(batch)
             images += batch.valid
