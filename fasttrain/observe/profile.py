@@ -137,11 +137,20 @@ def trace(step, loader, path):
         step.runtime.synchronize()
     if path is not None:
         profiler.export_chrome_trace(str(path))
-    return summarize_trace(profiler.key_averages(), on_gpu)
+    calls = sum(map(is_call, profiler.events())) / TRACED_STEPS
+    return {"calls": calls, **summarize_trace(profiler.key_averages(), on_gpu)}
+
+
+def is_call(event):
+    """Whether an event of a trace is an operator that the program started, not another operator."""
+    def is_operator(event):
+        return event is not None and event.name.startswith("aten::")
+
+    return is_operator(event) and not is_operator(event.cpu_parent)
 
 
 def summarize_trace(events, on_gpu):
-    """The numbers of `trace` from torch.profiler's averages."""
+    """The "operators" and "busy_ms" of `trace` from torch.profiler's averages."""
     def microseconds(event):
         return event.self_device_time_total if on_gpu else event.self_cpu_time_total
 
@@ -152,8 +161,7 @@ def summarize_trace(events, on_gpu):
     ranked = sorted(kernels, key=microseconds, reverse=True)[:TOP_OPERATORS]
     operators = [{"name": event.key, "ms": microseconds(event) / 1e3 / TRACED_STEPS,
                   "share": microseconds(event) / total, "calls": event.count / TRACED_STEPS} for event in ranked]
-    calls = sum(event.count for event in events if event.key.startswith("aten::")) / TRACED_STEPS
-    return {"operators": operators, "calls": calls, "busy_ms": total / 1e3 / TRACED_STEPS if on_gpu else None}
+    return {"operators": operators, "busy_ms": total / 1e3 / TRACED_STEPS if on_gpu else None}
 
 
 def launch_share(traced, wait_ms, step_ms):

@@ -45,9 +45,9 @@ class WaitClock:
 class GpuWaitClock(WaitClock):
     """Measures on the GPU's own timeline: from the end of a step's work to the arrival of the next batch.
 
-    The host runs ahead of a GPU, until the queue of launches is full; then it waits in whichever call comes next, the
-    loader's too, and a clock of the host would blame the loader for a busy GPU. `seconds` counts the steps that are over
-    by now and waits for none.
+    The host runs ahead of a GPU until the queue of launches is full. Then it waits in whichever call comes next, the
+    loader's too, and a clock of the host would blame the loader for a busy GPU. `seconds` counts the steps that are
+    over by now, and waits for none.
     """
 
     def __init__(self):

@@ -24,24 +24,24 @@ def test_the_host_counts_waiting_and_not_working():
 
 
 class Gpu:
-    """A GPU's timeline by hand: `work` milliseconds are queued, and done when `finish` is called."""
+    """A GPU's timeline by hand, in milliseconds: work is queued up to `queued` and done up to `done`."""
 
     def __init__(self):
         self.queued = self.done = 0.0
 
     def event(self):
-        gpu, when = self, self.queued
+        gpu, now = self, self.queued
 
         class Event:
+            when = now
+
             def query(self):
-                return when <= gpu.done
+                return self.when <= gpu.done
 
             def elapsed_time(self, later):
-                return later.when - when
+                return later.when - self.when
 
-        event = Event()
-        event.when = when
-        return event
+        return Event()
 
 
 def test_a_gpu_counts_on_its_own_timeline_and_is_never_waited_for(monkeypatch):
