@@ -11,7 +11,8 @@ from pathlib import Path
 
 from fasttrain import RunConfig, load_run, run
 from fasttrain.errors import DataError
-from fasttrain.report.statistics import t_interval
+from fasttrain.report.measures import resampled
+from fasttrain.report.statistics import percentile_interval
 
 SETTING = {"arch": "resnet18", "recipe": "fast", "classes": 10, "limit_train": 2500, "epochs": 8}
 BASELINE = "fast"
@@ -45,39 +46,47 @@ def folder_of(out, name, seed):
 def train(out, data, name, seed):
     """Trains one run, or continues it, unless it is done."""
     folder = folder_of(out, name, seed)
-    if final_top1(folder) is None:
+    if finished(folder) is None:
         run(RunConfig(**SETTING, **INGREDIENTS[name], data=data, seed=seed, out=str(folder), resume="auto"))
 
 
-def final_top1(folder):
-    """Final validation top-1 in percent; None where the run is not done."""
+def finished(folder):
+    """The Run in a folder; None where it is not done."""
     try:
         found = load_run(folder)
     except DataError:
         return None
-    return found.final["val_top1"] if found.status == "done" else None
+    return found if found.status == "done" else None
 
 
 def table(out, seeds):
     """The lines of a Markdown table: each ingredient against the recipe, over the seeds that both have."""
     yield "| change | top-1 % | difference to `fast`, 95 % interval | n |"
     yield "|---|---|---|---|"
-    found = {name: {seed: value for seed in range(seeds) if (value := final_top1(folder_of(out, name, seed)))}
+    found = {name: {seed: done for seed in range(seeds) if (done := finished(folder_of(out, name, seed)))}
              for name in INGREDIENTS}
-    for name, values in found.items():
-        both = sorted(values.keys() & found[BASELINE].keys())
-        if both:
-            ours, theirs = [values[seed] for seed in both], [found[BASELINE][seed] for seed in both]
-            yield f"| {name} | {t_interval(ours).mean:.1f} | {verdict(ours, theirs, name)} | {len(both)} |"
+    for name, runs in found.items():
+        pairs = [(runs[seed], found[BASELINE][seed]) for seed in sorted(runs.keys() & found[BASELINE].keys())]
+        if pairs:
+            mean = sum(top1(ours) for ours, _ in pairs) / len(pairs)
+            yield f"| {name} | {mean:.1f} | {'' if name == BASELINE else difference(pairs)} | {len(pairs)} |"
 
 
-def verdict(ours, theirs, name):
-    if name == BASELINE:
-        return ""
-    if len(ours) == 1:
-        return f"{ours[0] - theirs[0]:+.1f}, one seed"
-    found = t_interval([a - b for a, b in zip(ours, theirs, strict=True)])
-    return f"{found.mean:+.1f}" + ("" if found.low is None else f" ({found.low:+.1f} to {found.high:+.1f})")
+def top1(run):
+    return run.final["val_top1"]
+
+
+def difference(pairs):
+    """What a change did, with the 95 % interval of a paired bootstrap over the validation images, for these seeds."""
+    value = sum(top1(ours) - top1(theirs) for ours, theirs in pairs) / len(pairs)
+    replicates = [replicate(ours) - replicate(theirs) for ours, theirs in pairs]
+    estimate = percentile_interval(value, sum(replicates) / len(pairs))
+    return f"{estimate.mean:+.1f} ({estimate.low:+.1f} to {estimate.high:+.1f})"
+
+
+def replicate(run):
+    """Top-1 of a run in each replicate of the bootstrap: the same images for every run."""
+    return resampled(run.predictions, SETTING["classes"])["val_top1"]
 
 
 def main():
