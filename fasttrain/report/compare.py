@@ -146,9 +146,10 @@ def correct(comparisons):
     adjusted = dict(zip(family, holm([c.estimate.p for c in family]), strict=True))
     for c in comparisons:
         c = c._replace(p_holm=adjusted.get(c))
-        lost = c.settled != c.verdict
-        note = f"; not settled: corrected for {len(family)} comparisons {p_text(c.p_holm)}" if lost else ""
-        yield c._replace(sentence=c.sentence + note)
+        if c.settled != c.verdict:
+            note = f"; not settled, since corrected for {len(family)} comparisons {p_text(c.p_holm)}"
+            c = c._replace(sentence=c.sentence.replace(" beats ", " leads ") + note)
+        yield c
 
 
 def amount(estimate, digits):

@@ -82,7 +82,7 @@ def test_a_verdict_that_the_correction_takes_back_answers_no_question(tmp_path):
     ablation = build(tmp_path)
     row = comparison(ablation, "origin", "maxpool")
     assert row["p"] < 0.05 < row["p_holm"] and row["verdict"] == "a"
-    assert "not settled: corrected for 3 comparisons" in row["sentence"]
+    assert "not settled, since corrected for 3 comparisons" in row["sentence"] and "beats" not in row["sentence"]
     assert [answer["verdicts"]["resnet18"] for answer in ablation["answers"][:3]] == ["open"] * 3
     assert "avg ahead" not in ablation["answers"][3]["sentence"]
 
