@@ -65,6 +65,8 @@ def answer_both(group, found):
         kinds = set(by_arch.values())
         same = len(by_arch) > 1 and len(kinds) == 1 and kinds <= {"a", "b"}
         word = "holds in both" if same else "differs" if {"a", "b"} <= kinds else "not settled"
+        if len(by_arch) == 1:
+            word = "one backbone cannot tell"
         parts.append(f"{question.names[0]} against {question.names[1]}: {word} ({told})")
         verdicts[question.text] = "a" if same else "b" if word == "differs" else "open"
     return {"question": BOTH, "recipe": group.label, "sentence": sentence(parts), "verdicts": verdicts}
