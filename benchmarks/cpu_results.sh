@@ -11,7 +11,7 @@ shown() { echo "== $*" >&2; fasttrain "$@"; }  # the command, then its table
 
 # whole epochs with evaluation, beside peers, in turns
 data=(--classes 10 --limit-val 200 --device cpu)
-shown bench e2e --peers --empty-cache "${data[@]}" --arch resnet18 --limit-train 1024 --batch-size 128 --rounds 4 \
+shown bench e2e --peers --empty-cache "${data[@]}" --arch resnet18 --limit-train 1024 --batch-size 128 --rounds 6 \
   --json "$out/e2e-resnet18.json" --plot "$out/e2e-resnet18.png"
 shown bench e2e --peers --empty-cache "${data[@]}" --arch resnet50 --limit-train 384 --batch-size 64 --rounds 4 \
   --json "$out/e2e-resnet50.json" --plot "$out/e2e-resnet50.png"

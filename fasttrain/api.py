@@ -16,14 +16,16 @@ from fasttrain.registry import unknown
 from fasttrain.report.load import load_run
 from fasttrain.train import run_folder
 from fasttrain.train.checkpoint import Checkpoints, disk_bytes
+from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.trainer import Trainer, summarize
 
 
 def run(config, sinks=None, console=None):
     """Trains the variant that `config` (a RunConfig) describes and returns its `Run` (see `load_run`).
 
-    `sinks` replaces the console and the files that a run folder gets by observers of one's own, `console` only the
-    console. Raises ConfigError, DataError, DivergedError, or Interrupted after a signal; each has its `exit_code`.
+    `sinks` replaces the console and the files that a run folder gets by observers of one's own (without a `FilesSink`
+    among them there is no Run to return), `console` only the console. Raises ConfigError, DataError, DivergedError, or
+    Interrupted after a signal; each has its `exit_code`.
     """
     started = time.monotonic()
     runtime = runtimes.resolve(config)
@@ -34,23 +36,23 @@ def run(config, sinks=None, console=None):
     folder.claim(config, disk_bytes(config, train.num_classes))
     events = EventLog(default_sinks(folder.path, console) if sinks is None else sinks)
     try:
-        with runtimes.memory_errors(config.batch_size):
+        with StopFlag().listening() as stop, runtimes.memory_errors(config.batch_size):
             trainer = Trainer(config, runtime, train, val, folder.checkpoints, events)
             if folder.resumed:
                 trainer.load_state_dict(folder.checkpoints.load_newest(lambda text: events.message(text, "warning")))
             events.start(describe(trainer, folder.path, train, val))
-            train_to_the_end(trainer, events, started)
+            train_to_the_end(trainer, events, started, stop)
     finally:
         events.close()
         folder.release()
-    return load_run(folder.path)
+    return load_run(folder.path) if (folder.path / "env.json").exists() else None
 
 
-def train_to_the_end(trainer, events, started):
-    """Fits and tells how it ended, whichever way that is."""
+def train_to_the_end(trainer, events, started, stop):
+    """Fits and tells how it ended, whichever way that is; a signal meanwhile cuts no file off."""
     status = "failed"
     try:
-        trainer.fit()
+        trainer.fit(stop)
         status = "done"
     except Interrupted:
         status = "interrupted"

@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
         parsed, rest = self.parse_known_args(args, namespace)
         if rest:
             command = getattr(parsed, "parser", self)
-            near = difflib.get_close_matches(rest[0].split("=")[0], list(command._option_string_actions), n=1)
+            near = difflib.get_close_matches(rest[0].split("=")[0], list(command._option_string_actions), 1, 0.7)
             hint = f"did you mean {near[0]}?" if near else f"see {command.prog} --help"
             raise ConfigError(f"unknown argument {rest[0]!r}: {hint}")
         return parsed
@@ -172,7 +172,7 @@ def summary(arguments):
     result = summarize(config.arch, config.head, config.classes, config.image_size, config.stem)
     if arguments.json:
         write_json(arguments.json, result.to_json())
-    print_rich(render(result))
+    render(result)
 
 
 def add_data(commands):
@@ -287,16 +287,24 @@ def main(argv=None):
     except KeyboardInterrupt:
         print("fasttrain: interrupted", file=sys.stderr)
         return 130
-    except Exception as error:
-        package = broken_package(error)
-        if package is None:
-            raise
-        print(f"fasttrain: error: {package} is missing or broken ({one_line(error)}): `fasttrain env` tells what to do",
-              file=sys.stderr)
-        return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        told = explain(error)
+        if told is None:  # a bug
+            raise
+        print(f"fasttrain: error: {one_line(told[0])}", file=sys.stderr)
+        return told[1]
+
+
+def explain(error):
+    """(one line, exit code) for an exception that a machine may cause: a broken package, a path that cannot be used."""
+    if package := broken_package(error):
+        return f"{package} is missing or broken ({error}): `fasttrain env` tells what to do", 2
+    if isinstance(error, OSError):  # a folder that this user may not read, a name that is too long
+        return f"{error.filename or 'a file'}: {error.strerror or error}", 3
+    return None
 
 
 def broken_package(error):

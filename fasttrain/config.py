@@ -19,6 +19,9 @@ from fasttrain.registry import ARCHS, HEADS, LOADERS, OPTIMIZERS, SCHEDULES, unk
 COMPILE_MODES = ("auto", "off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+NO_LIMIT = 2**31 - 1  # what an integer's message keeps to itself
+# what PyYAML raises for text that is no YAML, for dates and numbers that are none, for thousands of brackets
+NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
 
 
 def recipe_names():
@@ -27,7 +30,7 @@ def recipe_names():
     return sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def integer(low, high=2**31 - 1):
+def integer(low, high=NO_LIMIT):
     """A check: a whole number in [low, high]."""
     def check(name, value):
         try:
@@ -36,7 +39,7 @@ def integer(low, high=2**31 - 1):
             exact = None
         if exact is None or not low <= exact <= high:
             raise ConfigError(f"{name}: {value!r} is not a whole number of at least {low}"
-                              + (f" and at most {high}" if high < 2**31 - 1 else ""))
+                              + (f" and at most {high}" if high != NO_LIMIT else ""))
         return exact
     return check
 
@@ -317,7 +320,7 @@ def parse_set(item):
         raise ConfigError(f"--set {item}: needs the form key=value, such as augment.flip=random")
     try:
         value = yaml.safe_load(raw)
-    except yaml.YAMLError:
+    except NOT_YAML:
         raise ConfigError(f"--set {item}: the value is not YAML") from None
     if path not in known_keys():
         raise ConfigError(f"--set {item}: {unknown('key', path, known_keys())}")
@@ -332,7 +335,7 @@ def read_yaml(path):
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
         raise ConfigError(f"{path}: not YAML" + (f", line {mark.line + 1}" if mark else "")) from None
     if not isinstance(values, dict):

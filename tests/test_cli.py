@@ -33,6 +33,10 @@ def assert_refused(result, code, *says):
     (["run", "--arch", "resnet19"], "resnet18"),
     (["run", "--set", "augment.flp=1"], "augment.flip"),
     (["run", "--config", "/nowhere.yaml"], "/nowhere.yaml"),
+    (["run", "--set", "lr=2020-99-99"], "not YAML"),
+    (["run", "--set", "lr=!!timestamp x"], "not YAML"),
+    (["run", "--set", "lr=" + 3000 * "["], "not YAML"),
+    (["run", "--seed", "4294967296"], "at most 4294967295"),
     (["run", "--compile", "fastest"], "compile"),
     (["run", "--precision", "fp8"], "precision"),
     (["run", "extra"], "extra"),
@@ -69,11 +73,22 @@ def test_a_broken_package_is_one_line(source, says, tmp_path):
     assert says in done.stderr and "fasttrain env" in done.stderr
 
 
+@pytest.mark.parametrize("flags", [["--data", "x" * 300], ["--data", "synthetic", "--out", "x" * 300],
+                                   ["--data", "~nosuchuser/x"]])
+def test_a_path_that_cannot_be_is_one_line(capsys, flags):
+    assert_refused(call(capsys, "run", *flags), 3, "x")
+
+
 def test_print_config_can_be_fed_back(capsys, tmp_path):
     code, out, _ = call(capsys, "run", "-a", "resnet50_maxpool", "--epochs", "4", "--print-config")
     assert code == 0
     (tmp_path / "c.yaml").write_text(out)
     assert call(capsys, "run", "--config", tmp_path / "c.yaml", "--print-config")[1] == out
+
+
+def test_summary_prints_its_table_and_nothing_else(capsys):
+    out = call(capsys, "summary")[1]
+    assert "11,279,112" in out and "None" not in out
 
 
 def test_summary_json(capsys, tmp_path):

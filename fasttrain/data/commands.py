@@ -11,6 +11,7 @@ from fasttrain.data import fetch as download
 from fasttrain.data.pack import find_pack, open_pack
 from fasttrain.data.pack import verify as verify_pack
 from fasttrain.data.sources import open_source
+from fasttrain.data.sources.layout import printable
 from fasttrain.data.sources.synthetic import Spec, synthesize
 from fasttrain.data.survey import survey
 from fasttrain.errors import DataError
@@ -46,7 +47,7 @@ def info(location=None):
     """Counts and describes a data set, oddities included, from every file of it; prints a table, returns the Survey."""
     found = survey(open_source(location))
     say = partial(Console().print, markup=False, highlight=False, soft_wrap=True)
-    say(f"{_printable(found.location)} ({found.kind})")
+    say(f"{printable(found.location)} ({found.kind})")
     say(_table(found))
     for line in _oddities(found):
         say(line)
@@ -88,20 +89,15 @@ def _counts(counter):
 
 
 def _oddities(found):
-    names = [_printable(name) for name in found.class_names]
+    names = [printable(name) for name in found.class_names]
     yield f"classes: {', '.join(names[:5])}" + (f", ... {names[-1]}" if len(names) > 5 else "")
     for path in [path for half in found.halves.values() for path in half.unreadable][:5]:
-        yield f"unreadable: {_printable(path)}"
+        yield f"unreadable: {printable(path)}"
     if found.duplicates:
         conflicts = [group for group in found.duplicates if len({sample.label for sample in group}) > 1]
         first, second = (conflicts or found.duplicates)[0][:2]
         yield (f"identical files: {len(found.duplicates)} groups, {len(conflicts)} of them with different labels, "
-               f"such as {_printable(first.path)} and {_printable(second.path)}")
-
-
-def _printable(text):
-    """File names need not be UTF-8; what is printed must be."""
-    return text.encode("utf-8", "backslashreplace").decode()
+               f"such as {printable(first.path)} and {printable(second.path)}")
 
 
 def synth(directory, classes=200, train=50, val=10, size=64, seed=0):

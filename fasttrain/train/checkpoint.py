@@ -57,11 +57,18 @@ class Checkpoints:
     def manifest(self):
         """{"last.pt": {"sha256": [new, old], "epoch": ..., ...}, ...}; empty where nothing was saved yet."""
         try:
-            return json.loads(self.manifest_path.read_text(encoding="utf-8"))
+            listed = json.loads(self.manifest_path.read_text(encoding="utf-8"))
+            if isinstance(listed, dict) and all(isinstance(facts, dict) for facts in listed.values()):
+                return listed
         except FileNotFoundError:
             return {}
         except (OSError, ValueError):
-            raise DataError(f"{self.manifest_path}: damaged; delete the run folder or start another one") from None
+            pass
+        raise DataError(f"{self.manifest_path}: damaged; delete the run folder or start another one")
+
+    def any(self):
+        """Whether there is a checkpoint: the manifest is written first, so it alone does not tell."""
+        return any((self.folder / name).exists() for name in ("last.pt", "best.pt"))
 
     def save(self, name, state, **facts):
         """Saves `state` (tensors and plain values) as `name`.pt; `facts` go into the manifest."""
@@ -128,6 +135,6 @@ def read_state(path, data):
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception:  # bytes that are no checkpoint fail in as many ways as there are bytes
         raise DataError(f"{path}: not a checkpoint of fasttrain") from None
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or state.get("format") != FORMAT or "model" not in state:
         raise DataError(f"{path}: not a checkpoint of this version of fasttrain (format {FORMAT})")
     return state

@@ -109,7 +109,7 @@ def continued(path, config):
         raise ConfigError(f"{path}: was started with {name} {saved}, not {wanted}; resume with the same settings")
     if config.out is not None and Path(config.out).resolve() != path.resolve():
         raise ConfigError(f"--out {config.out}: a resumed run stays in its folder, {path}; leave --out away")
-    return RunFolder(path, RunFolder(path, True).checkpoints.manifest() != {})
+    return RunFolder(path, Checkpoints(path / "checkpoints").any())
 
 
 def newest_unfinished(parent, config):

@@ -41,12 +41,12 @@ class Trainer:
         self.rows, self.best = [], -1.0
         self.confusion = self.predicted = None
 
-    def fit(self):
-        """Trains what is left of the run; returns its rows.
+    def fit(self, stop=None):
+        """Trains what is left of the run; returns its rows. stop: a StopFlag that may have been raised before.
 
         Raises DivergedError on a loss that is not finite, Interrupted after saving on a signal.
         """
-        with StopFlag().listening() as stop:
+        with (stop or StopFlag()).listening() as stop:
             self.warm_up()
             for epoch in range(self.epoch, self.config.epochs):
                 train = self.train_epoch(epoch, stop)

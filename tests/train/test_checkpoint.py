@@ -33,6 +33,13 @@ def test_round_trip(saved):
     assert sorted(os.listdir(saved.folder)) == ["best.pt", "last.pt", "manifest.json"]
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"last.pt": 3}'])
+def test_a_damaged_manifest_is_one_line(saved, text):
+    saved.manifest_path.write_text(text)
+    with pytest.raises(DataError, match="manifest.json: damaged"):
+        saved.load("last")
+
+
 def test_every_flipped_bit_and_every_cut_is_found(saved):
     path = saved.folder / "last.pt"
     data = path.read_bytes()

@@ -1,11 +1,15 @@
 """Which folder a run gets, and that one which was refused leaves nothing behind."""
 
+import os
+import signal
+
 import pytest
 import torch
 
 from fasttrain import RunConfig, load_run, run
 from fasttrain.data.loaders.resident import ResidentLoader
-from fasttrain.errors import ConfigError
+from fasttrain.errors import ConfigError, Interrupted
+from fasttrain.observe.events import Sink
 from tests.data.trees import image_folder
 
 NAMES = [f"{split}/{name}/{number}.png" for split in ("train", "val") for name in "ab" for number in range(2)]
@@ -44,3 +48,40 @@ def test_no_room_for_the_data_on_the_device_is_one_line(config, monkeypatch, tmp
     with pytest.raises(ConfigError, match="smaller --batch-size"):
         run(config)
     assert not (tmp_path / "run").exists()
+
+
+class KillDuring(Sink):
+    """Sends this process a SIGTERM when the run starts or finishes."""
+
+    def __init__(self, event):
+        self.event = event
+
+    def start(self, info):
+        self.send("start")
+
+    def finish(self, summary):
+        self.send("finish")
+
+    def send(self, event):
+        if event == self.event:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_while_a_run_is_set_up_saves_after_its_first_step(config, tmp_path):
+    config = config.replace(epochs=2, batch_size=2)
+    with pytest.raises(Interrupted, match=r"after epoch 0 \+ 1 steps") as caught:
+        run(config, console=KillDuring("start"))
+    assert caught.value.exit_code == 75
+    assert run(config.replace(resume="auto")).status == "done"
+
+
+def test_a_signal_while_the_last_files_are_written_cuts_none_off(config):
+    assert (run(config, console=KillDuring("finish")).folder / "card.md").exists()
+
+
+def test_a_run_that_ended_in_its_first_checkpoint_starts_anew(config, tmp_path):
+    run(config)
+    for file in (tmp_path / "run" / "checkpoints").glob("*.pt"):
+        file.unlink()  # the manifest comes first
+    (tmp_path / "run" / "metrics.jsonl").write_text("")
+    assert run(config.replace(resume="auto")).status == "done"

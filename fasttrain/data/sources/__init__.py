@@ -34,7 +34,10 @@ def _named(location):
     if location == "synthetic" or location.startswith("synthetic:"):
         from fasttrain.data.sources.synthetic import Spec, SyntheticSource
         return SyntheticSource(Spec.parse(location))
-    path = Path(location).expanduser()
+    try:
+        path = Path(location).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{location}: {error}") from None
     if path.is_dir():
         if source := _in_folder(path):
             return source

@@ -41,7 +41,7 @@ def read_layout(names, load, location):
     words = {wnid: name.split(",")[0].strip() for wnid, _, name in (line.partition("\t") for line in lines(WORDS))}
     return SourceIndex(
         classes=classes,
-        class_names=[words.get(wnid) or wnid for wnid in classes],
+        class_names=[printable(words.get(wnid) or wnid) for wnid in classes],
         train=_items(train, classes, load),
         val=_items(val, classes, load),
     )
@@ -92,6 +92,11 @@ def _items(half, classes, load):
     label = {wnid: position for position, wnid in enumerate(classes)}
     order = sorted((label[wnid], _natural(image), image) for image, wnid in half.items())
     return [Item(image, position, load) for position, _, image in order]
+
+
+def printable(text):
+    """File names need not be UTF-8; what is printed, drawn and written must be."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _natural(path):
