@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fasttrain.report.compare import TIMES_CHANCE
 from fasttrain.report.curves import new_figure, save
 from fasttrain.report.pictures import class_accuracy, confused_pairs, short
 from fasttrain.report.variants import labels, only_finished, rows_legend
@@ -76,6 +77,7 @@ def draw_confused(study, path):
     matrices, classes = confusions(study)
     if not matrices:
         return None
+    matrices = {variant: matrix for variant, matrix in matrices.items() if has_learned(matrix)} or matrices
     shares = {variant: shares_of(matrix) for variant, matrix in matrices.items()}
     mean = np.mean(list(shares.values()), axis=0)
     pairs = [(true, taken) for true, taken, _ in confused_pairs(np.rint(1e6 * mean), PAIRS)]
@@ -99,7 +101,12 @@ def draw_confused(study, path):
     rows_legend(figure, handles)
     save(figure, path)
     return (f"The {len(pairs)} most frequent errors (true class → predicted class), as a share of the true class's "
-            "validation images, over all seeds.")
+            f"validation images, over all seeds, of variants above {TIMES_CHANCE} x chance.")
+
+
+def has_learned(matrix):
+    """Whether a confusion matrix tells more than chance: the errors of a variant that guesses say nothing of classes."""
+    return matrix.trace() / matrix.sum() >= TIMES_CHANCE / len(matrix)
 
 
 def shares_of(matrix):

@@ -11,6 +11,7 @@ from fasttrain.report.variants import finished, mean_rows, only_finished, panels
 STEP_TAG = "steps/train_loss"
 SEED = {"linewidth": 0.8, "alpha": 0.55}
 MEAN = {"linewidth": 2.4}
+BLOWN_UP = 5  # times the median: a loss above it wants a logarithmic scale
 LINES = "Thin: single seeds; bold: their mean. Runs that did not finish are thin and enter no mean."
 
 
@@ -21,8 +22,8 @@ def draw_train_loss(study, path):
         for variant, runs in part.items():
             raw.plot(*step_losses(runs[0]), linewidth=0.7, alpha=0.8, **variant.line | {"linestyle": "-"})
             draw_seeds(smooth, variant, runs, "train_loss")
-        label_panel(raw, f"{name}: raw, single steps of one seed", "cross-entropy (nats)")
-        label_panel(smooth, f"{name}: smoothed, mean of each epoch", "cross-entropy (nats)")
+        label_panel(raw, f"{name}\nraw: single steps of one seed", "cross-entropy (nats)")
+        label_panel(smooth, f"{name}\nsmoothed: mean of each epoch", "cross-entropy (nats)")
     finish(figure, study, axes, path)
     return ("Above: the loss of single training steps of each variant's first seed, as many as its event files hold. "
             "Below, smoothed: the mean over all steps of each epoch. Label smoothing is part of this loss where the "
@@ -112,12 +113,13 @@ def finish(figure, study, axes, path, share=None):
 
 
 def equal_scales(axes):
-    """Gives panels one vertical scale; logarithmic where one epoch that blew up would flatten all others."""
+    """Gives panels one vertical scale; logarithmic where a few values that blew up would flatten all others."""
     values = np.concatenate([line.get_ydata() for panel in axes for line in panel.lines] or [[]]).astype(float)
     values = values[np.isfinite(values)]
     if not len(values):
         return
-    logarithmic = values.max() > 100 and values.min() > 0 and "(%)" not in axes[0].get_ylabel()
+    blown_up = values.max() > BLOWN_UP * np.median(values) and values.min() > 0
+    logarithmic = blown_up and "(%)" not in axes[0].get_ylabel()
     margin = 0.05 * (values.max() - values.min()) or 0.5
     for panel in axes:
         panel.set_yscale("log" if logarithmic else "linear")

@@ -133,7 +133,7 @@ def draw_costs(study, path):
             for variant, runs in study.items():
                 if variant.recipe == recipe:
                     draw_cost(panel, variant, cost(summaries[variant]), [run.final["val_top1"] for run in runs])
-            label_panel(panel, f"recipe {recipe}: {name}" if len(axes[0]) > 1 else name, "validation top-1 (%)")
+            label_panel(panel, f"recipe {recipe}\n{name}" if len(axes[0]) > 1 else name, "validation top-1 (%)")
             count_axis(panel, unit)
     legend(figure, study)
     save(figure, path)
