@@ -105,7 +105,7 @@ def draw_confused(study, path):
 
 
 def has_learned(matrix):
-    """Whether a confusion matrix tells more than chance: the errors of a variant that guesses say nothing of classes."""
+    """Whether a confusion matrix tells more than chance: the errors of a variant that guesses say nothing."""
     return matrix.trace() / matrix.sum() >= TIMES_CHANCE / len(matrix)
 
 
