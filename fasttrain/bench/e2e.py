@@ -52,12 +52,12 @@ def bench_e2e(config, rounds=3, peers=False, empty_cache=False, report=print):
                        for name, contender in package.TRAINERS.items()]
             racers.append(Racer("constant batch", CONTENDER, config.replace(loader="constant"), {}, variables, report))
         race(racers, rounds, stack)
-        rows = [row for racer in racers for row in racer.rows()]
-        share_ceilings(rows, [racer.ceiling for racer in racers for _ in racer.rows()])
+        rows, ceilings = zip(*((row, racer.ceiling) for racer in racers for row in racer.rows()), strict=True)
+        share_ceilings(rows, ceilings)
     images = {split.name: {"images": len(split), "fingerprint": split.fingerprint} for split in (train, val)}
     settings = environment(config=config.to_dict(), images=images, rounds=rounds, empty_compile_cache=empty_cache,
                            page_cache="warm")
-    return {"environment": settings, "rows": rows, "speedups": speedups(*racers)}
+    return {"environment": settings, "rows": list(rows), "speedups": speedups(*racers)}
 
 
 def race(racers, rounds, stack):

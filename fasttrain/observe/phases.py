@@ -5,6 +5,8 @@ import time
 import numpy as np
 import torch
 
+from fasttrain.observe.timing import now_on_gpu
+
 
 class Marks:
     """`mark()` notes now, for the device: on a GPU the moment when it gets there, without waiting for it."""
@@ -15,9 +17,7 @@ class Marks:
 
     def mark(self):
         if self.on_gpu:
-            event = torch.cuda.Event(enable_timing=True)
-            event.record()
-            self.marks.append(event)
+            self.marks.append(now_on_gpu())
         else:
             self.marks.append(time.perf_counter_ns())
 
