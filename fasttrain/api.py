@@ -12,6 +12,7 @@ from fasttrain.data.sources import open_source
 from fasttrain.errors import ConfigError, DataError, DivergedError, Interrupted
 from fasttrain.observe.environment import versions
 from fasttrain.observe.events import EventLog, Sink
+from fasttrain.observe.files import write_rows
 from fasttrain.registry import unknown
 from fasttrain.report.load import load_run
 from fasttrain.train import run_folder
@@ -40,6 +41,7 @@ def run(config, sinks=None, console=None):
             trainer = Trainer(config, runtime, train, val, folder.checkpoints, events)
             if folder.resumed:
                 trainer.load_state_dict(folder.checkpoints.load_newest(lambda text: events.message(text, "warning")))
+                write_rows(folder.path, trainer.rows)  # the file's last lines may have gone with the power
             events.start(describe(trainer, folder.path, train, val))
             train_to_the_end(trainer, events, started, stop)
     finally:

@@ -9,7 +9,10 @@ import numba
 import numpy as np
 
 from fasttrain.data.augment import draw_keys
+from fasttrain.data.cache import use_kernel_cache
 from fasttrain.keyed_numba import draw
+
+use_kernel_cache()
 
 
 @numba.njit(nogil=True, cache=True)

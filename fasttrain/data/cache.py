@@ -40,6 +40,16 @@ def use_compile_cache():
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "compile")
 
 
+def use_kernel_cache():
+    """numba keeps its kernels beside the source or in the home; where neither can be written, in fasttrain's cache."""
+    import numba
+
+    home = Path(os.path.expanduser("~"))
+    beside = Path(__file__).parent
+    if not numba.config.CACHE_DIR and not any(os.access(folder, os.W_OK) for folder in (beside, home)):
+        numba.config.CACHE_DIR = str(cache_dir() / "numba")
+
+
 def _can_create(folder):
     while not folder.exists():
         folder = folder.parent

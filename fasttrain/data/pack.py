@@ -48,6 +48,8 @@ class Pack:
         manifest = self.manifest
         classes = class_count(classes, len(manifest["classes"]))
         labels = self._array(name, "labels")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(manifest["classes"]):
+            raise DataError(f"{self.folder / name / 'labels.npy'}: damaged: {_remedy(self.folder)}")
         rows = choose_rows(labels, classes, limit, name)
         if not len(rows):
             raise DataError(f"{manifest['source']['location']}: no {name} images: {EMPTY[name]}")
@@ -72,8 +74,11 @@ class Pack:
 
     def _array(self, half, name):
         """An array of the pack: large ones mapped read-only, the others in memory."""
-        large = name in ("pixels", "jpeg")
-        return np.load(self.folder / half / f"{name}.npy", mmap_mode="r" if large else None)
+        large, path = name in ("pixels", "jpeg"), self.folder / half / f"{name}.npy"
+        try:
+            return np.load(path, mmap_mode="r" if large else None)
+        except (OSError, ValueError, EOFError):
+            raise DataError(f"{path}: damaged: {_remedy(self.folder)}") from None
 
 
 def open_pack(source, image_size=64, cache=None, progress=True, on_message=None, rebuild=False):

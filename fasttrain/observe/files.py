@@ -49,6 +49,11 @@ class LogSink(TextSink):
         self.stream.close()
 
 
+def write_rows(folder, rows):
+    """Makes the metrics.jsonl of a run folder anew from these rows."""
+    write_atomically(folder / "metrics.jsonl", "".join(row_to_json(row) + "\n" for row in rows))
+
+
 class FilesSink(Sink):
     """`metrics.jsonl`, `results.csv`, `env.json`, and `predictions.npy` at the end.
 
@@ -63,7 +68,7 @@ class FilesSink(Sink):
 
     def start(self, info):
         self.rows = read_rows(self.folder / "metrics.jsonl", info["resumed_from"])
-        write_atomically(self.folder / "metrics.jsonl", "".join(row_to_json(row) + "\n" for row in self.rows))
+        write_rows(self.folder, self.rows)
         facts = {**info["environment"], "run": {key: info[key] for key in FACTS}}
         write_atomically(self.folder / "env.json", json.dumps(facts, indent=2) + "\n")
         with writing(self.folder / "metrics.jsonl"):

@@ -62,7 +62,7 @@ class RunFolder:
             return
         began = self.resumed or (self.path / "env.json").exists() or self.checkpoints.folder.exists()
         if not began:
-            for name in ("config.yaml", "log.txt", ".lock"):
+            for name in ("config.yaml", "log.txt", "metrics.jsonl", ".lock"):
                 (self.path / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # it held something before
                 self.path.rmdir()

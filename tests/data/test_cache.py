@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numba
 import pytest
 
 from fasttrain.data import cache
@@ -110,3 +111,13 @@ def test_locked_tells_once_that_it_waits(tmp_path):
         holder.stdout.close()
     with cache.locked(lock, on_wait):
         assert told == ["waiting"]
+
+
+@pytest.mark.parametrize("chosen, writable, expected",
+                         [("", False, "numba"), ("", True, ""), ("/mine", False, "/mine")])
+def test_kernels_are_kept_somewhere(tmp_path, monkeypatch, chosen, writable, expected):
+    monkeypatch.setenv("FASTTRAIN_CACHE", str(tmp_path))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", chosen)
+    monkeypatch.setattr(cache.os, "access", lambda *_: writable)
+    cache.use_kernel_cache()
+    assert (str(tmp_path / expected) if expected == "numba" else expected) == numba.config.CACHE_DIR

@@ -211,6 +211,20 @@ def test_every_byte_of_the_manifest_counts(tree, tmp_path, packed):
             read_manifest(packed.folder, "remedy")
 
 
+BITS = [("pixels", 0, 1), ("pixels", 30, 1), ("labels", -1, 128), ("labels", -2, 1)]
+
+
+@pytest.mark.parametrize("name, place, bit", BITS)
+def test_bits_that_time_stamps_hide_are_one_line_where_they_show(packed, name, place, bit):
+    path = packed.folder / "train" / f"{name}.npy"
+    stamp, content = path.stat().st_mtime_ns, bytearray(path.read_bytes())
+    content[place] ^= bit
+    path.write_bytes(content)
+    os.utime(path, ns=(stamp, stamp))
+    with pytest.raises(DataError, match=f"{name}.npy: damaged: run `fasttrain data pack --rebuild`"):
+        packed.split("train")
+
+
 def test_verify_hashes_what_time_stamps_hide(packed):
     verify(packed)
     path = packed.folder / "val" / "pixels.npy"

@@ -51,13 +51,16 @@ def test_no_room_for_the_data_on_the_device_is_one_line(config, monkeypatch, tmp
 
 
 class KillDuring(Sink):
-    """Sends this process a SIGTERM when the run starts or finishes."""
+    """Sends this process a SIGTERM when the run starts, after its epochs or when it finishes."""
 
     def __init__(self, event):
         self.event = event
 
     def start(self, info):
         self.send("start")
+
+    def epoch(self, row):
+        self.send("epoch")
 
     def finish(self, summary):
         self.send("finish")
@@ -85,3 +88,13 @@ def test_a_run_that_ended_in_its_first_checkpoint_starts_anew(config, tmp_path):
         file.unlink()  # the manifest comes first
     (tmp_path / "run" / "metrics.jsonl").write_text("")
     assert run(config.replace(resume="auto")).status == "done"
+
+
+def test_rows_that_the_file_lost_come_back_from_the_checkpoint(config, tmp_path):
+    config = config.replace(epochs=3, batch_size=2)
+    with pytest.raises(Interrupted):
+        run(config, console=KillDuring("epoch"))
+    with open(tmp_path / "run" / "metrics.jsonl", "r+") as file:
+        file.truncate(len(file.read()) - 3)
+    resumed = run(config.replace(resume="auto"))
+    assert [row["epoch"] for row in resumed.rows] == [1, 2, 3]
