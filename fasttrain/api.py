@@ -33,8 +33,7 @@ def run(config, sinks=None, console=None):
     run_folder.refuse_taken(config)
     train, val = open_splits(config, print)
     config = fit_to_data(config, len(train))
-    folder = run_folder.choose(config)
-    folder.claim(config, disk_bytes(config, train.num_classes))
+    folder = run_folder.claimed(config, disk_bytes(config, train.num_classes))
     events = EventLog(default_sinks(folder.path, console) if sinks is None else sinks)
     try:
         with StopFlag().listening() as stop, runtimes.memory_errors(config.batch_size):

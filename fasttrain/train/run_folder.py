@@ -28,6 +28,10 @@ def differing_key(a, b):
     return next(((k, first[k], second[k]) for k in first if first[k] != second[k]), None)
 
 
+class Taken(ConfigError):
+    """Another process is training in the folder."""
+
+
 class RunFolder:
     """A claimed folder: `path`, its `checkpoints`, and `resumed`, whether it holds a run to continue."""
 
@@ -49,7 +53,9 @@ class RunFolder:
             self.lock = open(self.path / ".lock", "w")  # noqa: SIM115 - held until the run ends
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(f"{self.path}: another process is training here; choose another --out") from None
+            self.lock.close()
+            self.lock = None
+            raise Taken(f"{self.path}: another process is training here; choose another --out") from None
         except OSError as error:
             raise DataError(f"{self.path}: cannot write: {error.strerror or error}; choose another --out") from None
         if not self.resumed:
@@ -67,6 +73,21 @@ class RunFolder:
             with contextlib.suppress(OSError):  # it held something before
                 self.path.rmdir()
         self.lock.close()
+
+
+def claimed(config, size):
+    """The RunFolder for a run of `config` (see `choose`), claimed for `size` bytes of checkpoints.
+
+    Of two processes that choose the same next number, one gets it and the other the number after it.
+    """
+    while True:
+        folder = choose(config)
+        try:
+            folder.claim(config, size)
+            return folder
+        except Taken:
+            if config.out is not None or folder.resumed:
+                raise
 
 
 def refuse_taken(config):

@@ -10,6 +10,7 @@ from fasttrain import RunConfig, load_run, run
 from fasttrain.data.loaders.resident import ResidentLoader
 from fasttrain.errors import ConfigError, Interrupted
 from fasttrain.observe.events import Sink
+from fasttrain.train import run_folder
 from tests.data.trees import image_folder
 
 NAMES = [f"{split}/{name}/{number}.png" for split in ("train", "val") for name in "ab" for number in range(2)]
@@ -98,3 +99,18 @@ def test_rows_that_the_file_lost_come_back_from_the_checkpoint(config, tmp_path)
         file.truncate(len(file.read()) - 3)
     resumed = run(config.replace(resume="auto"))
     assert [row["epoch"] for row in resumed.rows] == [1, 2, 3]
+
+
+def test_of_two_that_choose_the_same_number_one_gets_the_next(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = config.replace(out=None)
+    first = run_folder.claimed(config, 0)
+    numbers = iter([first.path, *[first.path.with_name("2")] * 2])
+    monkeypatch.setattr(run_folder, "next_number", lambda parent: next(numbers))
+    second = run_folder.claimed(config, 0)
+    assert (first.path.name, second.path.name) == ("1", "2")
+    with pytest.raises(ConfigError, match="another process"):
+        run_folder.claimed(config.replace(out=str(second.path), resume="auto"), 0)
+    for folder in (first, second):
+        folder.release()
+        assert not folder.path.exists()
