@@ -82,7 +82,8 @@ def _open(data, change=lambda image: image):
 
 
 def _to_rgb(image):
-    if image.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255 instead of scaling them
+    deep = image.mode == "I" and image.getextrema()[1] > 255  # 16 bits in 32, as some TIFFs and PNGs come
+    if deep or image.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255 instead of scaling them
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return image.convert("RGB")
 

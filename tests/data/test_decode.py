@@ -132,3 +132,10 @@ def test_probe_reads_the_header():
     assert probe(encoded(image(size=(5, 9)), "PNG")) == ("PNG", 5, 9, False)
     with pytest.raises(ValueError, match="not an image"):
         probe(b"text")
+
+
+@pytest.mark.parametrize("dtype, kind", [(np.uint16, "PNG"), (np.int32, "TIFF")])
+def test_sixteen_bits_are_scaled_in_whatever_they_come(dtype, kind):
+    deep = np.linspace(0, 65535, 256).reshape(16, 16).astype(dtype)
+    expected = (deep >> 8).astype(np.uint8)
+    assert np.array_equal(decoded(encoded(Image.fromarray(deep), kind))[0][..., 0], expected)

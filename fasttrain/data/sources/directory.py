@@ -26,7 +26,7 @@ class DirectorySource(Source):
     def files(self):
         """(name, size, mtime_ns) of every wanted file, in an order of their own."""
         root = Path(self.location)
-        found = [(name, *_status(root / name)) for name in (WNIDS, WORDS) if (root / name).exists()]
+        found = [(name, *_status(root / name, root / name)) for name in (WNIDS, WORDS) if (root / name).exists()]
         for half in ("train", "val"):
             if (root / half).is_dir():
                 _scan(root / half, f"{half}/", MAX_DEPTH, found)
@@ -69,7 +69,7 @@ def _scan(folder, prefix, depth, found):
                     if entry.is_dir():
                         subfolders.append(entry.name)
                     elif is_wanted(prefix + entry.name):
-                        files.append((prefix + entry.name, *_status(entry)))
+                        files.append((prefix + entry.name, *_status(entry, folder / entry.name)))
         finally:
             os.close(handle)
     except OSError as error:
@@ -79,9 +79,9 @@ def _scan(folder, prefix, depth, found):
         _scan(folder / name, f"{prefix}{name}/", depth - 1, found)
 
 
-def _status(file):
-    """(size, mtime_ns) of a Path or folder entry; a pipe or device would block whoever reads it, so it is refused."""
+def _status(file, path):
+    """(size, mtime_ns) of a folder entry or Path, which lies at `path`; a pipe would block whoever reads it."""
     status = file.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{file.name}: not a regular file")
+        raise DataError(f"{path}: not a regular file: remove it")
     return status.st_size, status.st_mtime_ns
