@@ -75,10 +75,8 @@ def dry_run(config):
         checkpoints = Checkpoints(scratch)
         trainer = Trainer(config, runtime, train, val, checkpoints, EventLog([Sink()]))
         trainer.warm_up()
+        steps = [train_once(trainer, size) for size in trainer.step.sizes]
         started = time.monotonic()
-        trainer.step.train(next(iter(trainer.train_loader)), config.lr, 0, 0)
-        loss = trainer.step.losses[0].item()
-        train_seconds, started = time.monotonic() - started, time.monotonic()
         trainer.step.evaluate(next(iter(trainer.val_loader)))
         runtime.synchronize()
         eval_seconds = time.monotonic() - started
@@ -88,12 +86,21 @@ def dry_run(config):
         trainer.close()
     return [
         f"{config.variant}: {len(train):,} training and {len(val):,} validation images, {train.num_classes} classes",
-        *runtime.notes, trainer.loader_note,
-        f"one train step of {config.batch_size} images: {train_seconds:.2f} s, loss {loss:.3f}",
-        f"one eval step: {eval_seconds:.2f} s",
+        *trainer.notes,
+        *steps, f"one eval step: {eval_seconds:.2f} s",
         f"checkpoint saved and loaded: {size / 1e6:.1f} MB",
         f"a run would take {config.epochs} epochs of {len(trainer.train_loader)} steps; nothing was kept",
     ]
+
+
+def train_once(trainer, size):
+    """Does one train step at `size` px; returns the line that says so."""
+    trainer.step.resize(size)
+    batch, started = next(iter(trainer.train_loader)), time.monotonic()
+    trainer.step.train(batch, trainer.config.lr, 0, 0)
+    loss = trainer.step.losses[0].item()
+    shrunk = f" at {size} px" if len(trainer.step.sizes) > 1 else ""
+    return f"one train step of {batch.valid} images{shrunk}: {time.monotonic() - started:.2f} s, loss {loss:.3f}"
 
 
 def profile(config, steps=30):
@@ -180,12 +187,12 @@ def describe(trainer, folder, train, val):
     example = trainer.step.normalize(batch.images[:1])
     return {
         "variant": config.variant, "config": config.to_dict(), "folder": Path(folder), "epochs": config.epochs,
-        "steps_per_epoch": len(trainer.train_loader), "train_images": len(train), "val_images": len(val),
-        "num_classes": train.num_classes, "class_names": list(train.class_names),
+        "sizes": config.train_sizes, "steps_per_epoch": len(trainer.train_loader), "train_images": len(train),
+        "val_images": len(val), "num_classes": train.num_classes, "class_names": list(train.class_names),
         "fingerprints": trainer.data,
         "parameters": sum(p.numel() for p in model.parameters()), "device": str(runtime.device),
         "precision": runtime.precision, "compile": runtime.compile, "loader": trainer.loader_name,
-        "notes": [*runtime.notes, trainer.loader_note], "resumed_from": len(trainer.rows), "environment": versions(),
+        "notes": trainer.notes, "resumed_from": len(trainer.rows), "environment": versions(),
         "command": config.command(), "train_batch": (batch.images[:32].cpu().numpy(), batch.labels[:32].cpu().numpy()),
         "model_for_graph": (model, example),
     }

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from fasttrain import sizes as size_plan
 from fasttrain.errors import ConfigError
 from fasttrain.registry import ARCHS, HEADS, LOADERS, OPTIMIZERS, SCHEDULES, unknown
 
@@ -220,6 +221,9 @@ class RunConfig(Checked):
     limit_val: int | None = setting(optional(integer(1)), None, "only N validation images, balanced over classes")
     image_size: int = setting(integer(32, 512), 64, "side of the square images, in pixels")
     epochs: int | None = setting(optional(integer(1, 100_000)), None, "passes over the training images")
+    sizes: str | None = setting(optional(size_plan.check), None,
+                                "smaller training images at first: 32x5,48x2,64x1 (pixels x epochs), or shares of "
+                                "the run, 32:0.6,48:0.25,64:0.15; off")
     batch_size: int | str | None = setting(optional(either("auto", integer(1))), None,
                                            "images per step over all processes; auto: by the size of the data")
     lr: float | str | None = setting(optional(either("auto", number(0, above=True))), None,
@@ -244,6 +248,7 @@ class RunConfig(Checked):
 
     def __post_init__(self):
         choice(recipe_names)("recipe", self.recipe)
+        epochs = self.epochs
         for name, value in load_recipe(self.recipe).items():
             given = getattr(self, name)
             if given is None:
@@ -251,6 +256,25 @@ class RunConfig(Checked):
             elif name in SECTIONS and isinstance(given, dict):
                 object.__setattr__(self, name, {**value, **given})
         super().__post_init__()
+        self._fit_sizes(epochs)
+
+    def _fit_sizes(self, epochs):
+        """Takes `epochs` from `sizes` where that counts them; ConfigError where the two disagree with each other."""
+        planned = size_plan.total_epochs(self.sizes)
+        if planned is not None:
+            if epochs is not None and int(epochs) != planned:
+                raise ConfigError(f"epochs: {epochs} is not the {planned} of sizes={self.sizes}: leave out --epochs, "
+                                  "or give shares such as 32:0.6,48:0.25,64:0.15")
+            object.__setattr__(self, "epochs", integer(1, 100_000)("sizes: epochs", planned))
+        largest = max(self.train_sizes)
+        if largest > self.image_size:
+            raise ConfigError(f"sizes: {largest} px is larger than the images ({self.image_size} px): images are only "
+                              f"shrunk; raise --image-size or stay at {self.image_size} px or below")
+
+    @property
+    def train_sizes(self) -> tuple[int, ...]:
+        """The side of the training images in each epoch, in pixels; validation is always at `image_size`."""
+        return size_plan.epoch_sizes(self.sizes, self.epochs, self.image_size)
 
     @property
     def variant(self):
@@ -319,7 +343,7 @@ def parse_set(item):
     if not equals or not path:
         raise ConfigError(f"--set {item}: needs the form key=value, such as augment.flip=random")
     try:
-        value = yaml.safe_load(raw)
+        value = raw if path == "sizes" else yaml.safe_load(raw)  # YAML reads 64:1.0 as 3841, in base 60
     except NOT_YAML:
         raise ConfigError(f"--set {item}: the value is not YAML") from None
     if path not in known_keys():

@@ -22,11 +22,16 @@ def measure(config, train, val):
         try:
             trainer.warm_up()
             step, starting = trainer.step, time.perf_counter() - started
-            trained = seconds_each(trainer.train_loader, runtime, lambda batch, n: step.train(batch, 0.0, n, 0))
+            trained = 0.0
+            for size in step.sizes:
+                step.resize(size)
+                epoch = len(trainer.train_loader) * seconds_each(trainer.train_loader, runtime,
+                                                                 lambda batch, n: step.train(batch, 0.0, n, 0))
+                trained += config.train_sizes.count(size) * epoch
             evaluated = seconds_each(trainer.val_loader, runtime, lambda batch, n: step.evaluate(batch))
         finally:
             trainer.close()
-    return starting + config.epochs * (len(trainer.train_loader) * trained + len(trainer.val_loader) * evaluated)
+    return starting + trained + config.epochs * len(trainer.val_loader) * evaluated
 
 
 def seconds_each(loader, runtime, use):
@@ -63,7 +68,7 @@ class Forecast:
 
     @staticmethod
     def key(config):
-        return config.arch, config.head, config.stem, config.image_size, config.epochs, config.recipe
+        return config.arch, config.head, config.stem, config.train_sizes, config.recipe
 
     def left(self, configs):
         """Seconds that these runs take one after the other; None while nothing is known."""
@@ -72,6 +77,6 @@ class Forecast:
 
 
 @functools.cache
-def work(arch, head, stem, image_size, epochs, recipe):
+def work(arch, head, stem, sizes, recipe):
     """FLOPs of a run, up to a factor that all runs of a study share."""
-    return epochs * summarize(arch, head, 200, image_size, stem).flop_counter
+    return sum(sizes.count(size) * summarize(arch, head, 200, size, stem).flop_counter for size in set(sizes))

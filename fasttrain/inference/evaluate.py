@@ -27,7 +27,7 @@ def evaluate(checkpoint, split="val", **changes):
     """
     choice(SPLITS)("split", split)
     trained = load_trained(checkpoint, changes.get("data"))
-    config = trained.config.replace(**{**changes, "ema": 0})  # its weights are averaged already
+    config = trained.config.replace(**{**changes, "ema": 0, "sizes": "off"})  # its weights are averaged already
     runtime = runtimes.resolve(config)
     images = open_images(trained, config, split)
     batch_size = min(integer(1)("batch_size", config.batch_size), len(images))

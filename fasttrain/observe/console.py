@@ -35,7 +35,7 @@ class TextSink(Sink):
 
     def start(self, info):
         self.info = info
-        self.pace = Pace(info["val_images"])
+        self.pace = Pace(info["val_images"], info.get("sizes", ()))
         self.rows = read_rows(info["folder"] / "metrics.jsonl", info["resumed_from"])
         self.write(text.start_lines(info))
 

@@ -31,10 +31,10 @@ class Cost:
         return self.flops * batch_size, self.bytes * batch_size + self.weight_bytes
 
 
-def step_cost(step):
-    """The training Cost of a Step's variant in its precision; compiled kernels fuse."""
+def step_cost(step, size=None):
+    """The training Cost of a Step's variant in its precision, at `size` px or the step's own; compiled kernels fuse."""
     config, runtime = step.config, step.runtime
-    return training_cost(config.arch, config.head, step.classes, config.image_size, config.stem, runtime.dtype,
+    return training_cost(config.arch, config.head, step.classes, size or step.size, config.stem, runtime.dtype,
                          fused=runtime.compile != "off")
 
 

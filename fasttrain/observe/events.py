@@ -29,7 +29,8 @@ class Sink:
         `config` and `environment` (dicts), `folder` (Path of the run), `command` (that repeats the run), `variant`,
         `epochs`, `steps_per_epoch`, `train_images`, `val_images`, `num_classes`, `class_names`, `fingerprints` (of the
         `train` and the `val` images, equal for equal ones), `parameters`, `device`, `precision`, `compile`, `loader`,
-        `notes` (lines on what `auto` chose and why), `resumed_from` (epochs completed earlier, or 0). May be there:
+        `notes` (lines on what `auto` chose and why), `sizes` (of the training images in each epoch, in pixels),
+        `resumed_from` (epochs completed earlier, or 0). May be there:
         `train_batch`, a pair of images (uint8 `[B, S, S, 3]`, numpy) and labels (`[B]`) as the network gets them;
         `model_for_graph`, a pair of the model before it is compiled and an example input.
         """

@@ -7,10 +7,13 @@ FIRST_STEPS = 10
 
 
 class Pace:
-    """Follows Progress events and forecasts, in seconds of wall time."""
+    """Follows Progress events and forecasts, in seconds of wall time.
 
-    def __init__(self, val_images):
-        self.val_images = val_images
+    sizes: the image size of each epoch; a step is taken to cost in proportion to the pixels. Empty where all are equal.
+    """
+
+    def __init__(self, val_images, sizes=()):
+        self.val_images, self.sizes = val_images, sizes
         self.first = self.last = None
         self.train_steps = 0
         self.step_seconds = self.image_seconds = None
@@ -21,6 +24,8 @@ class Pace:
         if self.epoch_started is None:
             self.epoch_started = time.perf_counter() - progress.seconds
         if self.last is None or (progress.phase, progress.epoch) != (self.last.phase, self.last.epoch):
+            if self.last and self.step_seconds:
+                self._change_size(self._work(progress.epoch) / self._work(self.last.epoch))
             self.first = progress
         self.last = progress
         steps = progress.step - self.first.step
@@ -64,7 +69,20 @@ class Pace:
 
     def run_left(self):
         """What is left of the run."""
-        return self.epoch_left() + (self.last.epochs - self.last.epoch) * self.epoch_total()
+        later = range(self.last.epoch + 1, self.last.epochs + 1)
+        work = sum(self._work(epoch) for epoch in later) / self._work(self.last.epoch)
+        training = self.train_steps * self.step_seconds if self.step_seconds else self.epoch_total()
+        return self.epoch_left() + len(later) * (self.epoch_total() - training) + work * training
+
+    def _work(self, epoch):
+        """What a training step of an epoch (from 1) costs, up to a factor."""
+        return self.sizes[epoch - 1] ** 2 if self.sizes else 1
+
+    def _change_size(self, ratio):
+        """Corrects what is known of steps that now cost `ratio` times as much."""
+        if self.epoch_seconds is not None:
+            self.epoch_seconds += (ratio - 1) * self.train_steps * self.step_seconds
+        self.step_seconds *= ratio
 
     def _validation(self):
         if self.epoch_seconds is not None:

@@ -49,6 +49,8 @@ def describe_recipe(info):
     config = info["config"]
     parts = [f"{info['epochs']} epochs of {info['steps_per_epoch']} steps", f"batch {config['batch_size']}",
              f"peak lr {config['lr']:g}"]
+    if config.get("sizes", "off") != "off":
+        parts.append(f"sizes {config['sizes']}")
     augment = config.get("augment") or {}
     parts += [f"{name.replace('_', ' ')} {value}" for name, value in augment.items() if value not in (0, "none")]
     if config.get("label_smoothing"):

@@ -52,6 +52,7 @@ def draw_results(rows, path, title):
     for axes, (name, unit, curves) in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
         draw_panel(axes, rows, curves)
         label_panel(axes, name, unit)
+        draw_sizes(axes, rows)
         if best and VAL in curves.values():
             axes.axvline(best["epoch"], **BEST)
     handles = [Line2D([], [], linewidth=1.8, markersize=5, **style) for style in (TRAIN, VAL)]
@@ -60,6 +61,21 @@ def draw_results(rows, path, title):
         handles.append(Line2D([], [], label=label, **BEST))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=10, frameon=False)
     save(figure, path)
+
+
+def draw_sizes(axes, rows):
+    """Draws the sizes that the epochs trained at as bands with their pixels, where they differ."""
+    sizes = [row.get("train_image_size") for row in rows]
+    starts = [i for i in range(len(rows)) if i == 0 or sizes[i] != sizes[i - 1]]
+    if len(starts) == 1:
+        return
+    left, right = axes.get_xlim()
+    edges = [left, *(rows[i]["epoch"] - 0.5 for i in starts[1:]), right]
+    for number, (start, low, high) in enumerate(zip(starts, edges[:-1], edges[1:], strict=True)):
+        if number % 2 == 0:
+            axes.axvspan(low, high, color="0.94", zorder=0)
+        axes.text((low + high) / 2, 1, f"{sizes[start]} px", transform=axes.get_xaxis_transform(), ha="center",
+                  va="bottom", fontsize=7, color="0.35")
 
 
 def draw_panel(axes, rows, curves):
@@ -81,7 +97,7 @@ def label_panel(axes, name, unit):
     """Gives a panel its title, units and ticks."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_title(name, fontsize=11)
+    axes.set_title(name, fontsize=11, pad=12)
     axes.set_xlabel("epoch", fontsize=10)
     axes.set_ylabel(unit, fontsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))

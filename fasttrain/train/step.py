@@ -37,6 +37,22 @@ class Normalizer:
         return x.contiguous(memory_format=self.runtime.memory_format)
 
 
+def shrink(images, size):
+    """uint8 [B, S, S, 3] to uint8 [B, size, size, 3]: bilinear with antialiasing, as Pillow and torch define it.
+
+    A CPU resamples bytes, a GPU float32 and rounds: the two differ by one gray level at most.
+    """
+    if images.shape[1] == size:
+        return images
+    x = images.permute(0, 3, 1, 2)
+    if not images.is_cpu:
+        x = x.float()
+    x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
+    if x.is_floating_point():
+        x = x.round().clamp(0, 255).to(torch.uint8)
+    return x.permute(0, 2, 3, 1)
+
+
 class Step:
     """Owns model, optimizer and device sums; `train` and `evaluate` take one Batch each.
 
@@ -65,13 +81,22 @@ class Step:
         self.mix = zeros(6) if config.mix else None
         self.forward_train, self.forward_eval = self.loss_and_sums, self.eval_sums
         self.run_train, self.run_eval = self.update, self.count
+        self.sizes = sorted(set(config.train_sizes))
+        self.size, self.other_sizes = self.sizes[-1], {}
         self.compile_seconds = 0.0
+
+    def resize(self, size):
+        """Trains at `size` pixels from now on, by what was compiled and captured for that size, if anything was."""
+        self.other_sizes[self.size] = self.forward_train, self.run_train
+        self.size = size
+        self.forward_train, self.run_train = self.other_sizes.get(size, (self.loss_and_sums, self.update))
 
     def loss_and_sums(self, images, labels, mix):
         """The mean loss of a training batch, and its metric sums. mix: what `draw_mix` drew, float32 [6], or None.
 
         In a mixed batch hits count against the label of the larger share.
         """
+        images = shrink(images, self.size)
         with self.runtime.autocast():
             x = self.normalize(images)
             if mix is not None:
@@ -140,7 +165,7 @@ class Step:
         if self.ema:
             self.ema.prepare(step)
         if self.mix is not None:
-            drawn = draw_mix(self.config.mix, seed, step, self.config.image_size)
+            drawn = draw_mix(self.config.mix, seed, step, self.size)
             self.mix.copy_(torch.tensor(drawn, dtype=torch.float32), non_blocking=True)
         if not self.model.training:
             self.model.train()
@@ -190,19 +215,23 @@ class Step:
         return True
 
     def compile(self, train_batch, eval_batch):
-        self.forward_train = Compiled(self.loss_and_sums, self.runtime.inductor_mode)
         self.forward_eval = Compiled(self.eval_sums, self.runtime.inductor_mode)
-        if train_batch is not None:
-            self.train(train_batch, 0.0, 0, 0)
+        for size in self.sizes:
+            self.resize(size)
+            self.forward_train = Compiled(self.loss_and_sums, self.runtime.inductor_mode)
+            if train_batch is not None:
+                self.train(train_batch, 0.0, 0, 0)
         if eval_batch is not None:
             self.evaluate(eval_batch)
 
     def run_eager(self):
+        self.other_sizes.clear()
         self.forward_train, self.forward_eval = self.loss_and_sums, self.eval_sums
 
     def capture(self, train_batch, eval_batch):
         pool = torch.cuda.graph_pool_handle()
-        if train_batch is not None:
+        for size in self.sizes if train_batch is not None else ():
+            self.resize(size)
             self.prepare(0.0, 0)
             self.run_train = Captured(self.update, train_batch[:2], pool)
         if eval_batch is not None:
@@ -211,6 +240,7 @@ class Step:
                 self.run_eval = Captured(self.count, eval_batch[:3], pool)
 
     def launch_singly(self):
+        self.other_sizes = {size: (forward, self.update) for size, (forward, _) in self.other_sizes.items()}
         self.run_train, self.run_eval = self.update, self.count
 
     def changing(self):

@@ -15,6 +15,7 @@ from fasttrain.observe import ceilings
 from fasttrain.observe.cost import step_cost
 from fasttrain.observe.events import Progress
 from fasttrain.observe.timing import peak_memory_bytes, wait_clock
+from fasttrain.sizes import left_out
 from fasttrain.train import metrics
 from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.schedule import learning_rate
@@ -32,6 +33,9 @@ class Trainer:
                           drop_last=config.drop_last, device=runtime.device)
         eval_spec = LoaderSpec(val_split, min(config.batch_size, len(val_split)), train=False, device=runtime.device)
         self.loader_name, self.loader_note = loaders.choose(config.loader, spec)
+        self.notes = [*runtime.notes, self.loader_note]
+        self.notes += [f"sizes: {size} px gets no whole epoch of {config.epochs} and is left out"
+                       for size in left_out(config.sizes, config.epochs)]
         self.train_loader = loaders.build(self.loader_name, spec)
         self.val_loader = loaders.build(self.loader_name, eval_spec)
         model = build_model(config.arch, config.head, train_split.num_classes, config.image_size, config.stem,
@@ -61,6 +65,7 @@ class Trainer:
         steps, first = len(self.train_loader), self.step_in_epoch
         if first == 0:
             self.step.reset()
+        self.step.resize(self.config.train_sizes[epoch])
         self.train_loader.set_epoch(epoch, first)
         clock, images = wait_clock(self.runtime.device), 0
         for index, batch in enumerate(clock.over(self.train_loader), first):
@@ -98,6 +103,7 @@ class Trainer:
         row = {"epoch": epoch + 1, "step": (epoch + 1) * steps, "lr": rates[-1],
                **metrics.means(train.sums[:4], "train"), **metrics.means(val.sums, "val"),
                "val_macro_f1": metrics.macro_f1(self.confusion),
+               "train_image_size": self.step.size, "image_size": config.image_size,
                "images_per_second": train.images / train.seconds, "data_wait_fraction": train.wait / train.seconds,
                "seconds": train.seconds + val.seconds, "compile_seconds": self.step.compile_seconds,
                "peak_memory_bytes": peak_memory_bytes(self.runtime.device)}
@@ -176,19 +182,20 @@ def summarize(trainer, status, started):
     memory = peak_memory_bytes(trainer.runtime.device)
     return {"status": status, "epochs": len(rows), "best_epoch": best.get("epoch"),
             "best_val_top1": best.get("val_top1"), "final": rows[-1] if rows else {}, "seconds": seconds,
-            "images_per_second": speed, "mfu": utilization(trainer.step, speed) if status == "done" else None,
+            "images_per_second": speed, "mfu": utilization(trainer.step, rows) if status == "done" else None,
             "data_wait_fraction": float(np.median(waits)) if waits else None,
             "compile_seconds": trainer.step.compile_seconds,
             "confusion": trainer.confusion, "predictions": trainer.predictions(), "peak_memory_bytes": memory}
 
 
-def utilization(step, images_per_second):
+def utilization(step, rows):
     """Model FLOP utilisation (MFU): training's arithmetic as a share of what a large matrix product reaches, measured.
 
-    None where there is no memory left to measure it in.
+    The median over the epochs, each at its own image size. None where there is no memory left to measure it in.
     """
     try:
         ceiling = ceilings.matmul_flops(step.runtime.device, step.runtime.dtype)
     except (RuntimeError, MemoryError):
         return None
-    return images_per_second * step_cost(step).flops / ceiling
+    flops = [row["images_per_second"] * step_cost(step, row.get("train_image_size")).flops for row in rows]
+    return float(np.median(flops)) / ceiling

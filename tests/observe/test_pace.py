@@ -50,3 +50,12 @@ def test_a_measured_epoch_replaces_the_guess(monkeypatch):
     train(pace, 2, 25, warm_up=0.0)
     assert pace.epoch_total() == pytest.approx(17.2)
     assert pace.epoch_left() == pytest.approx(25 * 0.2 + 17.2 - STEPS * 0.2)
+
+
+def test_the_forecast_knows_that_larger_images_take_longer():
+    pace = Pace(val_images=0, sizes=(32, 64))
+    for step in range(1, 21):
+        pace.update(Progress("train", 1, 2, step, 20, step * BATCH, step * 1.0, 0.0))
+    assert pace.run_left() == pytest.approx(20 * 4)  # four times the pixels
+    pace.update(Progress("train", 2, 2, 1, 20, BATCH, 4.0, 0.0))
+    assert pace.run_left() == pytest.approx(19 * 4)

@@ -18,7 +18,8 @@ DATA = {"train": "1f", "val": "2e"}
 def make_row(epoch, top1, **changes):
     return {"epoch": epoch, "step": 10 * epoch, "lr": 0.1, "train_loss": 2 / epoch, "train_top1": top1 + 5,
             "train_top5": 100.0, "val_loss": 3 - top1 / 50, "val_top1": top1, "val_top5": 100.0,
-            "val_macro_f1": top1 - 1, "images_per_second": 1000.0, "data_wait_fraction": 0.01, "seconds": 2.0,
+            "val_macro_f1": top1 - 1, "train_image_size": 64, "image_size": 64,
+            "images_per_second": 1000.0, "data_wait_fraction": 0.01, "seconds": 2.0,
             "compile_seconds": 0.0, "peak_memory_bytes": 2**30, **changes}
 
 

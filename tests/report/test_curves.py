@@ -17,7 +17,8 @@ def figures(monkeypatch):
 
 
 def rows(epochs):
-    return [{key: 0.5 * epoch for key in COLUMNS} | {"epoch": epoch} for epoch in range(1, epochs + 1)]
+    return [{key: 0.5 * epoch for key in COLUMNS} | {"epoch": epoch, "train_image_size": 64}
+            for epoch in range(1, epochs + 1)]
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 300])
@@ -32,6 +33,16 @@ def test_six_panels_of_the_stated_size_with_a_point_for_each_row_and_no_more(epo
     assert loss.lines[0].get_color() != loss.lines[1].get_color()
     assert loss.lines[0].get_linestyle() != loss.lines[1].get_linestyle()
     assert list(loss.lines[2].get_xdata()) == [epochs, epochs]  # the best epoch
+
+
+def test_sizes_are_bands_from_half_an_epoch_before_to_half_an_epoch_behind(figures, tmp_path):
+    sized = [row | {"train_image_size": size} for row, size in zip(rows(4), (32, 32, 48, 64), strict=True)]
+    curves.draw_results(sized, tmp_path / "results.png", "a run")
+    for axes in figures[0].axes:
+        assert [text.get_text() for text in axes.texts] == ["32 px", "48 px", "64 px"]
+        assert [band.get_x() + band.get_width() for band in axes.patches] == [2.5, axes.get_xlim()[1]]
+    curves.draw_results(rows(4), tmp_path / "results.png", "a run")
+    assert not any(axes.texts or axes.patches for axes in figures[1].axes)
 
 
 def test_nan_leaves_a_gap_and_the_best_epoch_is_marked_elsewhere(figures, tmp_path):
@@ -50,7 +61,8 @@ def test_one_epoch_that_blew_up_does_not_flatten_the_others(highest, scale, figu
 
 
 def test_a_run_of_nan_alone_is_drawn_too(figures, tmp_path):
-    curves.draw_results([dict.fromkeys(COLUMNS, math.nan) | {"epoch": 1}], tmp_path / "results.png", "a run")
+    row = dict.fromkeys(COLUMNS, math.nan) | {"epoch": 1, "train_image_size": 64}
+    curves.draw_results([row], tmp_path / "results.png", "a run")
     assert (tmp_path / "results.png").stat().st_size > 10_000
 
 

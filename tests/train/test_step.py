@@ -8,8 +8,10 @@ import contextlib
 import dataclasses
 import functools
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -20,7 +22,7 @@ from fasttrain.errors import ConfigError
 from fasttrain.observe.environment import cpp_compiler
 from fasttrain.runtime import Runtime, memory_errors, resolve
 from fasttrain.train.graph import with_sound_cache
-from fasttrain.train.step import Step
+from fasttrain.train.step import Step, shrink
 from tests.helpers import make_split
 
 SIZE = 8
@@ -344,3 +346,64 @@ def test_real_kernels_train_alike_and_are_found_again(cache, monkeypatch):
     assert any((cache / "compile").rglob("*.so"))
     plain = train(make_step(network=network), [make_batch()])
     torch.testing.assert_close(train(compiled, [make_batch()]).losses, plain.losses, rtol=1e-4, atol=1e-4)
+
+
+def test_shrinking_is_pillows_bilinear_within_a_gray_level():
+    images = make_batch().images
+    for size in (8, 20, 31):
+        shrunk = shrink(images, size)
+        pillow = [Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in images.numpy()]
+        assert shrunk.dtype == torch.uint8 and shrunk.shape == (SIZE, size, size, 3)
+        assert (shrunk.int() - torch.from_numpy(np.stack(pillow)).int()).abs().max() <= 1
+    assert shrink(images, 32) is images
+
+
+def sized(step, sizes):
+    """The step with the sizes that a run of larger images would have."""
+    step.sizes, step.size = sorted(set(sizes)), max(sizes)
+    return step
+
+
+def train_at(step, sizes):
+    for index, size in enumerate(sizes):
+        step.resize(size)
+        step.train(make_batch(), 0.05, index, index)
+    return step
+
+
+def test_a_size_trains_as_if_the_loader_had_delivered_it():
+    step, other = (sized(make_step(network=pooled_network, mix={"cutmix": 1.0}), [24, 32]) for _ in range(2))
+    train_at(step, [24])
+    other.size, batch = 24, make_batch()
+    other.train(batch._replace(images=shrink(batch.images, 24)), 0.05, 0, 0)
+    assert_same(step, other)
+
+
+def pooled_network():
+    """Takes images of any size."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                         nn.Linear(4, 3))
+
+
+def test_each_size_is_compiled_and_captured_once_before_training(traced, graphs):
+    order = [24, 24, 32, 24]
+    plain = sized(make_step(network=pooled_network, **EXTRAS), order)
+    step = sized(make_step(graphs=True, network=pooled_network, compile="reduce-overhead", **EXTRAS), order)
+    step.warm_up(make_batch(), make_batch(), no_warning)
+    compiled = counters["stats"]["unique_graphs"]
+    assert compiled == 3 and len(graphs) == 3  # two sizes and the evaluation
+    for size in (24, 32):
+        step.resize(size)
+        step.run_train.graph.holder = step.run_train
+    assert_same(train_at(plain, order), train_at(step, order))
+    assert counters["stats"]["unique_graphs"] == compiled and sorted(graph.replays for graph in graphs) == [0, 1, 3]
+
+
+def test_a_loaded_state_ends_the_captures_of_all_sizes(traced, graphs):
+    saved = make_step(network=pooled_network).state_dict()
+    step = sized(make_step(graphs=True, network=pooled_network, compile="reduce-overhead"), [24, 32])
+    step.warm_up(make_batch(), make_batch(), no_warning)
+    step.load_state_dict(saved)
+    train_at(step, [24, 32])
+    assert [graph.replays for graph in graphs] == [0, 0, 0]

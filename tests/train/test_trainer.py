@@ -122,6 +122,40 @@ def test_mixing_and_averages_resume_to_the_same_weights(finished_with_extras, tm
         assert torch.equal(one, other)
 
 
+SIZES = {"sizes": "32x1,48x2", "size": 64, "mix": {"cutmix": 1.0}}
+
+
+@pytest.mark.parametrize("step", [5, 6, 12])  # at the end of the first epoch, in the next size, in the middle of it
+def test_a_run_of_several_sizes_resumes_to_the_same_weights(finished_with_sizes, tmp_path, step):
+    with pytest.raises(Interrupted):
+        make_trainer(tmp_path, [KillAt(step, signal.SIGTERM)], epochs=None, **SIZES).fit()
+    resumed = make_trainer(tmp_path, epochs=None, **SIZES)
+    resumed.load_state_dict(resumed.checkpoints.load("last"))
+    resumed.fit()
+    assert_same_end(finished_with_sizes, resumed)
+
+
+@pytest.fixture(scope="module")
+def finished_with_sizes(tmp_path_factory):
+    trainer = make_trainer(tmp_path_factory.mktemp("sizes"), epochs=None, **SIZES)
+    trainer.fit()
+    return trainer
+
+
+def test_rows_say_at_which_size_they_were_trained_and_measured(finished_with_sizes, monkeypatch):
+    rows = finished_with_sizes.rows
+    assert [row["train_image_size"] for row in rows] == [32, 48, 48] and {row["image_size"] for row in rows} == {64}
+    monkeypatch.setattr(ceilings, "matmul_flops", lambda device, dtype: 1e11)
+    costs = [training_cost("resnet18", "origin", 3, size, "standard", torch.float32, False) for size in (32, 48, 48)]
+    flops = [row["images_per_second"] * cost.flops for row, cost in zip(rows, costs, strict=True)]
+    assert summarize(finished_with_sizes, "done", started=0.0)["mfu"] == pytest.approx(np.median(flops) / 1e11)
+
+
+def test_a_size_without_an_epoch_is_told(tmp_path):
+    trainer = make_trainer(tmp_path, size=64, sizes="32:0.9,64:0.1")
+    assert any("64 px gets no whole epoch of 2" in note for note in trainer.notes)
+
+
 def test_mirror_images_have_a_column_of_their_own(finished_with_extras, finished):
     assert all(0 <= row["val_top1_tta"] <= 100 and "train_top1_tta" not in row for row in finished_with_extras.rows)
     assert "val_top1_tta" not in finished.rows[0]
