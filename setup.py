@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["fasttrain", "fasttrain.*"]),
-    package_data={"fasttrain": ["recipes/*.yaml", "report/templates/*"]},
+    package_data={"fasttrain": ["recipes/*.yaml", "study/templates/*"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.11",  # below 2.10, loading with weights_only has a memory-safety hole
@@ -38,5 +38,5 @@ setup(
         "export": ["safetensors>=0.4"],
         "dev": ["pytest>=8", "ruff>=0.6", "hypothesis>=6", "torchmetrics>=1.4", "safetensors>=0.4"],
     },
-    entry_points={"console_scripts": ["fasttrain = fasttrain.cli:main"]},
+    entry_points={"console_scripts": ["fasttrain = fasttrain.cli.main:main"]},
 )

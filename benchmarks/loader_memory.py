@@ -11,11 +11,11 @@ import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 
-from fasttrain.bench.loader import AUGMENTS
-from fasttrain.bench.loader_contender import open_split, proc_bytes
 from fasttrain.config import Augment
 from fasttrain.data import loaders
 from fasttrain.data.batch import LoaderSpec
+from fasttrain.perf.bench.loader import AUGMENTS
+from fasttrain.perf.bench.loader_contender import open_split, proc_bytes
 from fasttrain.registry import LOADERS
 
 BATCH_SIZE, BATCHES = 256, 5  # loaders work on two or three batches ahead of the one that is used

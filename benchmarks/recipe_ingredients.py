@@ -11,8 +11,8 @@ from pathlib import Path
 
 from fasttrain import RunConfig, load_run, run
 from fasttrain.errors import DataError
-from fasttrain.report.measures import resampled
-from fasttrain.report.statistics import percentile_interval
+from fasttrain.study.analysis.measures import resampled
+from fasttrain.study.analysis.statistics import percentile_interval
 
 SETTING = {"arch": "resnet18", "recipe": "fast", "classes": 10, "limit_train": 2500, "epochs": 8}
 BASELINE = "fast"

@@ -7,11 +7,11 @@ __version__ = "0.1.0"
 # Importing torch costs seconds: a name is imported when it is first used.
 _EXPORTS = {
     "RunConfig": "fasttrain.config",
-    "run": "fasttrain.api",
+    "run": "fasttrain.runs.lifecycle",
     "evaluate": "fasttrain.inference.evaluate",
     "predict": "fasttrain.inference.predict",
     "export": "fasttrain.inference.export",
-    "load_run": "fasttrain.report.load",
+    "load_run": "fasttrain.runs.run",
     "FasttrainError": "fasttrain.errors",
 }
 

@@ -1,6 +1,6 @@
 """`python -m fasttrain` is the command `fasttrain`."""
 
-from fasttrain.cli import main
+from fasttrain.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -74,3 +74,13 @@ SCHEDULES = Registry("schedule", {
 def variants():
     """The short names that stand for arch and head at once, such as resnet18_maxpool."""
     return [f"{arch}_{head}" for arch in ARCHS.names() for head in HEADS.names()]
+
+
+def split_variant(flags):
+    """`-a resnet18_maxpool` names arch and head at once; a bare arch leaves the head alone."""
+    arch, underscore, head = flags.get("arch", "").partition("_")
+    if not underscore:
+        return {}
+    if flags.get("head", head) != head:
+        raise ConfigError(f"--arch {flags['arch']} names the head {head!r}, --head {flags['head']!r}: give one of them")
+    return {"arch": arch, "head": head}

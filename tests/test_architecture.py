@@ -9,17 +9,13 @@ import pytest
 
 import fasttrain
 
-LIGHT = ("config", "registry", "keyed", "errors", "completion", "cli", "ablation.plan")
+LIGHT = ("config", "registry", "keyed", "errors", "cli.completion", "cli.main", "study.plan")
 ROOT = Path(fasttrain.__file__).parent
 # the first pattern that a module starts with is its layer; it may import from its own layer and from those below
 LAYERS = [
-    ("fasttrain.config", 0), ("fasttrain.registry", 0), ("fasttrain.keyed", 0), ("fasttrain.errors", 0),
-    ("fasttrain.flags", 0),
-    ("fasttrain.runtime", 1), ("fasttrain.train.trainer", 3), ("fasttrain.data", 2), ("fasttrain.models", 2),
-    ("fasttrain.train", 2), ("fasttrain.observe", 2), ("fasttrain.bench", 4), ("fasttrain.report", 4),
-    ("fasttrain.inference", 4),
-    ("fasttrain.api", 5), ("fasttrain.ablation", 5),
-    ("fasttrain.cli", 6), ("fasttrain.completion", 6), ("fasttrain.__main__", 7), ("fasttrain", 0),
+    ("fasttrain.cli", 7), ("fasttrain.__main__", 7), ("fasttrain.study", 6), ("fasttrain.inference", 6),
+    ("fasttrain.runs", 5), ("fasttrain.perf", 4), ("fasttrain.train", 3), ("fasttrain.data", 2),
+    ("fasttrain.models", 2), ("fasttrain", 0),
 ]
 
 

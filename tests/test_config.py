@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttrain import RunConfig
-from fasttrain.cli import build_parser, read_config
+from fasttrain.cli.flags import read_config
+from fasttrain.cli.main import build_parser
 from fasttrain.config import auto_batch_size, fit_to_data, known_keys, recipe_names
 from fasttrain.errors import ConfigError
 
@@ -114,8 +115,8 @@ def test_short_variant_form():
 
 
 def test_light_imports():
-    code = ("import sys, fasttrain, fasttrain.config, fasttrain.keyed, fasttrain.registry, fasttrain.cli\n"
-            "fasttrain.cli.build_parser().format_help()\n"
+    code = ("import sys, fasttrain, fasttrain.config, fasttrain.keyed, fasttrain.registry, fasttrain.cli.main\n"
+            "fasttrain.cli.main.build_parser().format_help()\n"
             "heavy = {'torch', 'numba', 'nvidia', 'ffcv', 'matplotlib', 'PIL'} & set(sys.modules)\n"
             "sys.exit(f'imported: {heavy}' if heavy else 0)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

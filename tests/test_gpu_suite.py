@@ -159,7 +159,7 @@ def step_row(arch, head, speed, batch=1024):
 
 
 def suite_contender():
-    from fasttrain.bench.step import CONTENDER
+    from fasttrain.perf.bench.step import CONTENDER
 
     return CONTENDER
 

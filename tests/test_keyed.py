@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from fasttrain import keyed, keyed_numba, keyed_torch
+from fasttrain import keyed
+from fasttrain.keyed import numba_mirror, torch_mirror
 
 EDGES = np.array([0, 1, 2, 255, 2**15, 2**16, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1], np.uint64)
 
@@ -37,13 +38,13 @@ def test_torch_and_numba_mirrors_agree(bound):
     expected = keyed.draw(keyed.key(7, 3, 11), values, bound)
     assert expected.min() >= 0 and expected.max() < bound
 
-    drawn = keyed_torch.draw(keyed.key(7, 3, 11), torch.from_numpy(values.astype(np.int64)), bound)
+    drawn = torch_mirror.draw(keyed.key(7, 3, 11), torch.from_numpy(values.astype(np.int64)), bound)
     assert drawn.tolist() == expected.tolist()
 
     @numba.njit
     def all_of(stream_key, indices, out):
         for i in range(len(indices)):
-            out[i] = keyed_numba.draw(stream_key, indices[i], bound)
+            out[i] = numba_mirror.draw(stream_key, indices[i], bound)
 
     out = np.zeros(len(values), np.int64)
     all_of(keyed.key(7, 3, 11), values.astype(np.int64), out)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import fasttrain
-from fasttrain import cli
+from fasttrain.cli.flags import read_config
+from fasttrain.cli.main import build_parser, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -60,13 +61,13 @@ def test_the_two_commands_come_first():
 
 @pytest.mark.parametrize("words", shown_commands(), ids=" ".join)
 def test_every_command_parses(words):
-    arguments = cli.build_parser().parse_args(words)
+    arguments = build_parser().parse_args(words)
     if hasattr(arguments, "sets"):
-        cli.read_config(arguments)
+        read_config(arguments)
 
 
 def test_every_command_and_flag_in_the_text_exists():
-    known = dict(parsers(cli.build_parser()))
+    known = dict(parsers(build_parser()))
     flags = {flag for parser in known.values() for flag in parser._option_string_actions}
     for code in inline_code():
         if code.startswith("fasttrain "):
@@ -79,20 +80,20 @@ def test_every_command_and_flag_in_the_text_exists():
 
 @pytest.mark.parametrize("words", [words for words in shown_commands() if words[0] in CHEAP], ids=" ".join)
 def test_cheap_commands_as_printed(words, elsewhere):
-    assert cli.main(words) == 0
+    assert main(words) == 0
 
 
 @pytest.mark.parametrize("words", [words for words in shown_commands() if words[0] == "run"], ids=" ".join)
 def test_runs_as_printed_on_less_data(words, elsewhere):
     words[words.index("--data") + 1] = SMALL
-    assert cli.main([*words, *CUT]) == 0
+    assert main([*words, *CUT]) == 0
     assert list(elsewhere.glob("runs/*/*/results.png"))
 
 
 def test_the_real_data_command(real_data, elsewhere):
     words = shown_commands()[1]
     words[words.index("--data") + 1] = str(next(Path(real_data).glob("*part0.tar.xz"), real_data))
-    assert cli.main([*words, "--dry-run", "--limit-train", "20", "--limit-val", "20"]) == 0
+    assert main([*words, "--dry-run", "--limit-train", "20", "--limit-val", "20"]) == 0
 
 
 def test_the_python_block_runs(elsewhere, monkeypatch):

@@ -2,7 +2,7 @@
 
 import importlib
 
-from fasttrain.bench.contenders import CLASSES, StepAlone
+from fasttrain.perf.bench.contenders import CLASSES, StepAlone
 
 
 class Torchvision(StepAlone):

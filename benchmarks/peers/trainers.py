@@ -1,6 +1,7 @@
 """Two trainers: the original study's way, and the same with what tutorials on speed recommend.
 
-See `fasttrain.bench.worker` for what a contender answers. A measurement is an epoch of training and its evaluation.
+See `fasttrain.perf.bench.worker` for what a contender answers. A measurement is an epoch of training and its
+evaluation.
 """
 
 import contextlib
@@ -15,12 +16,12 @@ from benchmarks.peers.images import Images
 from fasttrain.config import RunConfig
 from fasttrain.data.threads import cpu_count
 from fasttrain.models import build_model
-from fasttrain.observe import ceilings
-from fasttrain.observe.cost import training_cost
-from fasttrain.observe.timing import peak_memory_bytes
+from fasttrain.perf import ceilings
+from fasttrain.perf.cost import training_cost
 from fasttrain.runtime import choose_device, choose_precision
 from fasttrain.train.optim import parameter_groups
 from fasttrain.train.schedule import learning_rate
+from fasttrain.train.timing import peak_memory_bytes
 
 MAX_WORKERS = 16
 

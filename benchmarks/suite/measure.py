@@ -17,19 +17,20 @@ import torch
 
 from benchmarks.suite.results import write_json
 from benchmarks.suite.stage import ROOT
-from fasttrain import api
+from fasttrain import environment
 from fasttrain import runtime as runtimes
-from fasttrain.bench.contenders import EndToEnd, Strict
-from fasttrain.bench.results import spread
-from fasttrain.bench.rows import make_row
-from fasttrain.bench.step import CONTENDER
 from fasttrain.config import RunConfig
 from fasttrain.data import loaders
 from fasttrain.data.pack import open_pack, open_splits
 from fasttrain.data.sources import open_source
-from fasttrain.observe import ceilings, environment
-from fasttrain.observe.events import EventLog
+from fasttrain.perf import ceilings
+from fasttrain.perf.bench.contenders import EndToEnd, Strict
+from fasttrain.perf.bench.results import spread
+from fasttrain.perf.bench.rows import make_row
+from fasttrain.perf.bench.step import CONTENDER
 from fasttrain.registry import LOADERS
+from fasttrain.runs import lifecycle
+from fasttrain.train.events import EventLog
 from fasttrain.train.trainer import Trainer
 
 GPU_FACTS = "name,driver_version,pstate,clocks.sm,clocks.max.sm,clocks.mem,power.draw,power.limit,temperature.gpu"
@@ -142,7 +143,7 @@ def tests(keep, place):
 
 def training(keep, config):
     """A whole run; a run that was interrupted goes on."""
-    run = api.run(RunConfig(**config))
+    run = lifecycle.run(RunConfig(**config))
     keep({"config": config, "final": run.rows[-1], "best_val_top1": max(row["val_top1"] for row in run.rows),
           "train_seconds": sum(row["seconds"] for row in run.rows)})
 

@@ -7,8 +7,8 @@ import os
 from benchmarks.peers import NETWORKS
 from benchmarks.suite.results import read_json
 from benchmarks.suite.stage import Measurement, Stage
-from fasttrain.bench.step import CONTENDER
-from fasttrain.data.cache import cache_dir
+from fasttrain.perf.bench.step import CONTENDER
+from fasttrain.storage import cache_dir
 
 HEADS = ("origin", "maxpool", "dropout")
 TINY_DATA = "synthetic:classes=4,train=16,val=4,size=32"

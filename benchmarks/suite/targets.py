@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fasttrain.bench.step import CONTENDER
+from fasttrain.perf.bench.step import CONTENDER
 
 HEADS = ("maxpool", "dropout")
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from fasttrain import keyed
 from fasttrain.config import Augment
-from fasttrain.data.resized_crop import ResizedCrop
+from fasttrain.data.augment.on_device import ResizedCrop
 from fasttrain.data.split import Split
 
 

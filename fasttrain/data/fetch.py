@@ -10,9 +10,9 @@ from pathlib import Path
 
 from rich.progress import DownloadColumn, TransferSpeedColumn
 
-from fasttrain.data.cache import cache_dir, clear_errors, locked, make_folder, need_space, sync
 from fasttrain.data.progress import progress_bar
 from fasttrain.errors import ConfigError, DataError
+from fasttrain.storage import cache_dir, clear_errors, locked, make_folder, need_space, sync
 
 OFFICIAL_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 OFFICIAL_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"

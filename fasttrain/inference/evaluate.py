@@ -12,7 +12,7 @@ from fasttrain.data.pack import open_pack
 from fasttrain.data.progress import progress_bar
 from fasttrain.data.sources import open_source
 from fasttrain.errors import DataError
-from fasttrain.inference.commands import SPLITS
+from fasttrain.inference import SPLITS
 from fasttrain.inference.trained import load_trained
 from fasttrain.train import metrics
 from fasttrain.train.step import Step

@@ -14,7 +14,7 @@ from fasttrain import runtime as runtimes
 from fasttrain.config import choice
 from fasttrain.data.sources.drawing import draw, look_of
 from fasttrain.errors import ConfigError, DataError
-from fasttrain.inference.commands import FORMATS
+from fasttrain.inference import FORMATS
 from fasttrain.inference.trained import Classifier, load_trained
 from fasttrain.models import build_model
 from fasttrain.train.checkpoint import write_atomic

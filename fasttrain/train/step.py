@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 
 from fasttrain import keyed
-from fasttrain.data.cache import use_compile_cache
 from fasttrain.runtime import out_of_memory
+from fasttrain.storage import use_compile_cache
 from fasttrain.train import metrics
+from fasttrain.train.compile import Captured, Compiled, with_sound_cache
 from fasttrain.train.convolution import use_matrix_products
 from fasttrain.train.ema import Ema
-from fasttrain.train.graph import Captured, Compiled, with_sound_cache
 from fasttrain.train.mix import draw_mix, mix_images, mixed_loss
 from fasttrain.train.optim import build_optimizer
 

@@ -2,7 +2,6 @@
 
 import math
 import signal
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,15 +10,13 @@ from fasttrain.data import loaders
 from fasttrain.data.batch import LoaderSpec
 from fasttrain.errors import DataError, DivergedError, Interrupted
 from fasttrain.models import build_model
-from fasttrain.observe import ceilings
-from fasttrain.observe.cost import step_cost
-from fasttrain.observe.events import Progress
-from fasttrain.observe.timing import peak_memory_bytes, wait_clock
 from fasttrain.sizes import left_out
 from fasttrain.train import metrics
+from fasttrain.train.events import Progress
 from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.schedule import learning_rate
 from fasttrain.train.step import Step
+from fasttrain.train.timing import peak_memory_bytes, wait_clock
 
 
 class Trainer:
@@ -169,33 +166,3 @@ class Trainer:
     def close(self):
         self.train_loader.close()
         self.val_loader.close()
-
-
-def summarize(trainer, status, started):
-    """What a finished, interrupted or diverged run comes down to: the `finish` event and summary.json."""
-    rows = trainer.rows
-    best = max(rows, key=lambda row: row["val_top1"], default={})
-    seconds = time.monotonic() - started
-    speeds = [row["images_per_second"] for row in rows]
-    waits = [row["data_wait_fraction"] for row in rows]
-    speed = float(np.median(speeds)) if speeds else None
-    memory = peak_memory_bytes(trainer.runtime.device)
-    return {"status": status, "epochs": len(rows), "best_epoch": best.get("epoch"),
-            "best_val_top1": best.get("val_top1"), "final": rows[-1] if rows else {}, "seconds": seconds,
-            "images_per_second": speed, "mfu": utilization(trainer.step, rows) if status == "done" else None,
-            "data_wait_fraction": float(np.median(waits)) if waits else None,
-            "compile_seconds": trainer.step.compile_seconds,
-            "confusion": trainer.confusion, "predictions": trainer.predictions(), "peak_memory_bytes": memory}
-
-
-def utilization(step, rows):
-    """Model FLOP utilisation (MFU): training's arithmetic as a share of what a large matrix product reaches, measured.
-
-    The median over the epochs, each at its own image size. None where there is no memory left to measure it in.
-    """
-    try:
-        ceiling = ceilings.matmul_flops(step.runtime.device, step.runtime.dtype)
-    except (RuntimeError, MemoryError):
-        return None
-    flops = [row["images_per_second"] * step_cost(step, row.get("train_image_size")).flops for row in rows]
-    return float(np.median(flops)) / ceiling

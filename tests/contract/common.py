@@ -3,7 +3,7 @@
 import numpy as np
 
 from fasttrain.data.augment import augment_sample, draw_keys, draws
-from fasttrain.data.resized_crop import crop_boxes, crop_sizes, resized_crop_sample
+from fasttrain.data.augment.resized_crop import crop_boxes, crop_sizes, resized_crop_sample
 
 
 def copy(batch):

@@ -9,9 +9,9 @@ import torch
 from fasttrain import keyed
 from fasttrain.config import Augment
 from fasttrain.data.augment import Draws, augment_sample, draw_keys, draws
-from fasttrain.data.augment_numba import augment_batch, kernel_arguments
-from fasttrain.data.augment_torch import augment_batch as augment_torch
-from fasttrain.data.augment_torch import draws_on
+from fasttrain.data.augment.numba_mirror import augment_batch, kernel_arguments
+from fasttrain.data.augment.torch_mirror import augment_batch as augment_torch
+from fasttrain.data.augment.torch_mirror import draws_on
 from fasttrain.data.batch import LoaderSpec
 from fasttrain.data.loaders.resident import ResidentLoader
 from tests.helpers import make_split

@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from fasttrain.config import Augment
-from fasttrain.data import augment_torch
-from fasttrain.data.augment import draw_keys
+from fasttrain.data.augment import draw_keys, torch_mirror
+from fasttrain.data.augment.resized_crop import crop_sizes
 from fasttrain.data.batch import Batch, LoaderSpec
 from fasttrain.data.loaders import build
 from fasttrain.data.prefetch import to_device
-from fasttrain.data.resized_crop import crop_sizes
 from tests.helpers import make_split
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
@@ -56,11 +55,11 @@ def test_its_kernels_compile(augment):
     indices = torch.arange(64, device="cuda")
     if augment.rrc_scale:
         sizes = torch.from_numpy(crop_sizes(augment.rrc_scale, 64)).cuda()
-        function, arguments = augment_torch.resized_crop_batch, (
-            pixels[:64], indices, sizes, augment, augment_torch.keys_on("cuda", keys))
+        function, arguments = torch_mirror.resized_crop_batch, (
+            pixels[:64], indices, sizes, augment, torch_mirror.keys_on("cuda", keys))
     else:
-        drawn = augment_torch.draws_on(augment, keys, indices, 64)
-        function, arguments = augment_torch.augment_batch, (pixels, indices, drawn, augment)
+        drawn = torch_mirror.draws_on(augment, keys, indices, 64)
+        function, arguments = torch_mirror.augment_batch, (pixels, indices, drawn, augment)
     compiled = torch.compile(function, dynamic=False, fullgraph=True)
     assert torch.equal(compiled(*arguments), function(*arguments))
 

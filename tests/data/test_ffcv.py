@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from fasttrain.config import Augment
-from fasttrain.data import beton
 from fasttrain.data.batch import LoaderSpec
+from fasttrain.data.ffcv import beton
 from fasttrain.data.loaders.ffcv import FfcvLoader, import_parts
 from fasttrain.errors import ConfigError, DataError
 from tests.helpers import make_split
@@ -203,7 +203,7 @@ assert not numba.config.DISABLE_JIT
 
 
 def test_without_ffcv_the_error_names_the_script(monkeypatch):
-    monkeypatch.delitem(sys.modules, "fasttrain.data.ffcv_import", raising=False)
+    monkeypatch.delitem(sys.modules, "fasttrain.data.ffcv.imports", raising=False)
     monkeypatch.setitem(sys.modules, "ffcv", None)
     with pytest.raises(ConfigError, match="loader ffcv: cannot import FFCV .*scripts/install_ffcv"):
         FfcvLoader(LoaderSpec(make_split(4), 2, True))

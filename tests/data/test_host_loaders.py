@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fasttrain.config import Augment
-from fasttrain.data import loaders
+from fasttrain.data import decode, loaders
 from fasttrain.data.batch import Batch, LoaderSpec
 from fasttrain.data.loaders import jpeg
 from fasttrain.data.loaders.torch_dataloader import ImageDataset
@@ -49,7 +49,7 @@ def test_a_damaged_image_ends_in_one_line_and_the_loader_lives_on(build, name):
 
 
 def test_jpeg_decodes_two_batches_ahead_and_no_further(build, monkeypatch):
-    decoded, real = [], jpeg.decode_plain
+    decoded, real = [], decode.decode_plain
     monkeypatch.setattr(jpeg, "decode_plain", lambda data, out: decoded.append(1) or real(data, out))
     loader = build("jpeg", make_split(200), 20, train=False)
     loader.threads = 2

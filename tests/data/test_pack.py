@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fasttrain.data import decode, pack_build
-from fasttrain.data.manifest import read_manifest
-from fasttrain.data.pack import find_pack, open_pack, verify
+from fasttrain.data import decode
+from fasttrain.data.pack import build, find_pack, open_pack, verify
+from fasttrain.data.pack.manifest import read_manifest
 from fasttrain.data.sources import open_source
 from fasttrain.errors import ConfigError, DataError
 from tests.data.trees import encoded, files_below, image, image_folder, make_tar, make_zip, official
@@ -96,7 +96,7 @@ def test_both_decoders_give_the_same_pack(tree, tmp_path, packed, monkeypatch):
 
 
 def test_chunks_do_not_change_the_pack(tree, tmp_path, packed, monkeypatch):
-    monkeypatch.setattr(pack_build, "CHUNK", 2 * 16 * 16)
+    monkeypatch.setattr(build, "CHUNK", 2 * 16 * 16)
     again = pack_of(tree, tmp_path, rebuild=True)
     assert again.manifest["mean"] == packed.manifest["mean"] and again.fingerprint == packed.fingerprint
 
@@ -158,7 +158,7 @@ def test_rebuild_replaces(tree, tmp_path, packed):
 
 
 def test_pack_of_another_schema_is_built_anew(tree, tmp_path, packed, monkeypatch):
-    for module in ("pack", "pack_build"):
+    for module in ("pack", "pack.build"):
         monkeypatch.setattr(f"fasttrain.data.{module}.SCHEMA", 99)
     assert pack_of(tree, tmp_path).manifest["schema"] == 99
 
@@ -167,7 +167,7 @@ def test_touched_files_are_hashed_once_and_accepted(tree, tmp_path, packed, monk
     os.utime(packed.folder / "train" / "pixels.npy", ns=(5, 5))
     again = pack_of(tree, tmp_path)
     assert again.manifest["files"]["train/pixels.npy"]["mtime_ns"] == 5
-    monkeypatch.setattr("fasttrain.data.manifest.hash_file", None)
+    monkeypatch.setattr("fasttrain.data.pack.manifest.hash_file", None)
     assert pack_of(tree, tmp_path).manifest == again.manifest
 
 
@@ -246,7 +246,7 @@ def test_damaged_image_is_named(tree, tmp_path, damage):
 
 def test_too_little_space_is_told_before_anything_is_decoded(tree, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
-    monkeypatch.setattr(pack_build, "_decode", None)
+    monkeypatch.setattr(build, "_decode", None)
     fails(tree, tmp_path, "0.0 MiB are free", "set FASTTRAIN_CACHE")
 
 
@@ -289,7 +289,8 @@ def test_image_size_out_of_bounds(tree, tmp_path, image_size):
 PACK = """
 import sys
 from pathlib import Path
-from fasttrain.data import pack, pack_build
+from fasttrain.data import pack
+from fasttrain.data.pack import build as pack_build
 from fasttrain.data.sources import open_source
 def build(*arguments):
     print("building", flush=True)

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from fasttrain import keyed
 from fasttrain.config import Augment
 from fasttrain.data.augment import augment_sample, draw_keys, draws
-from fasttrain.data.augment_numba import kernel_arguments
-from fasttrain.data.augment_torch import keys_on
-from fasttrain.data.augment_torch import resized_crop_batch as in_torch
-from fasttrain.data.resized_crop import crop_boxes, crop_sizes, resized_crop_sample
-from fasttrain.data.resized_crop_numba import resized_crop_batch as in_numba
+from fasttrain.data.augment.numba_mirror import kernel_arguments
+from fasttrain.data.augment.resized_crop import crop_boxes, crop_sizes, resized_crop_sample
+from fasttrain.data.augment.resized_crop_numba import resized_crop_batch as in_numba
+from fasttrain.data.augment.torch_mirror import keys_on
+from fasttrain.data.augment.torch_mirror import resized_crop_batch as in_torch
 from fasttrain.errors import ConfigError
 
 SEED, EPOCH = 5, 3

@@ -3,7 +3,7 @@
 import pytest
 
 from fasttrain import RunConfig, run
-from fasttrain.observe.files import FilesSink
+from fasttrain.runs.sinks.files import FilesSink
 
 DATA = "synthetic:classes=3,train=8,val=5,size=32"
 

@@ -6,7 +6,8 @@ import shutil
 import pytest
 import torch
 
-from fasttrain import cli, evaluate
+from fasttrain import evaluate
+from fasttrain.cli.main import main
 from fasttrain.data.loaders import missing
 from fasttrain.errors import ConfigError, DataError
 from fasttrain.inference.trained import load_trained
@@ -49,7 +50,7 @@ def test_averaged_weights_are_what_is_measured_and_built(averaged):
 
 def test_mirror_images_can_be_asked_for(finished, capsys):
     assert "val_top1_tta" not in evaluate(finished.folder)
-    assert cli.main(["eval", str(finished.folder), "--tta"]) == 0
+    assert main(["eval", str(finished.folder), "--tta"]) == 0
     assert f"top-1 {evaluate(finished.folder, tta=True)['val_top1_tta']:.2f} % with mirror" in capsys.readouterr().out
 
 
@@ -85,7 +86,7 @@ def test_other_batch_sizes_change_only_the_rounding(finished):
 
 def test_the_command_prints_and_writes_the_numbers(finished, tmp_path, capsys):
     file = tmp_path / "found.json"
-    assert cli.main(["eval", str(finished.folder), "--json", str(file)]) == 0
+    assert main(["eval", str(finished.folder), "--json", str(file)]) == 0
     assert numbers(json.loads(file.read_text())) == numbers(finished.best)
     out = capsys.readouterr().out
     assert f"top-1 {finished.best['val_top1']:.2f} %" in out and "15 val images of 3 classes" in out
@@ -133,7 +134,7 @@ def bad_checkpoint(name, folder, state):
 def test_what_is_no_checkpoint_is_refused_in_one_line(command, name, says, light, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     path = bad_checkpoint(name, tmp_path, light)
-    assert cli.main([command[0], str(path), *command[1:]]) == 3
+    assert main([command[0], str(path), *command[1:]]) == 3
     err = capsys.readouterr().err
     assert says in err and len(err.splitlines()) == 1
     assert not (tmp_path / "out").exists()
@@ -179,7 +180,7 @@ def test_an_altered_checkpoint_is_refused_in_one_line(light, change, says, tmp_p
     (["--lr", "1"], 2, "unknown argument '--lr'"),
 ])
 def test_what_cannot_be_evaluated_is_said_in_one_line(finished, capsys, words, code, says):
-    assert cli.main(["eval", str(finished.folder), *words]) == code
+    assert main(["eval", str(finished.folder), *words]) == code
     *before, last = capsys.readouterr().err.splitlines()
     assert says in last and all(line.startswith("packed ") for line in before)
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from fasttrain import cli, export
-from fasttrain.api import open_splits
+from fasttrain import export
+from fasttrain.cli.main import main
+from fasttrain.data.pack import open_splits
 from fasttrain.errors import DataError
 from fasttrain.inference import export as module
 from fasttrain.inference.trained import load_trained
@@ -90,7 +91,7 @@ def test_an_export_that_computes_something_else_is_not_written(finished, tmp_pat
 
 def test_a_missing_library_names_the_extra(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
-    assert cli.main(["export", str(finished.folder), "--out", str(tmp_path / "x")]) == 2
+    assert main(["export", str(finished.folder), "--out", str(tmp_path / "x")]) == 2
     err = capsys.readouterr().err
     assert "pip install 'fasttrain[export]'" in err and len(err.splitlines()) == 1
 
@@ -102,11 +103,11 @@ def test_a_missing_library_names_the_extra(finished, tmp_path, monkeypatch, caps
 ])
 def test_bad_flags(capsys, words, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["export", "run", *words]) == 2
+    assert main(["export", "run", *words]) == 2
     err = capsys.readouterr().err
     assert says in err and len(err.splitlines()) == 1
 
 
 def test_the_command_reports_the_comparison(finished, tmp_path, capsys):
-    assert cli.main(["export", str(finished.folder), "--out", str(tmp_path / "net.safetensors")]) == 0
+    assert main(["export", str(finished.folder), "--out", str(tmp_path / "net.safetensors")]) == 0
     assert "its logits differ by at most 0 from" in capsys.readouterr().out

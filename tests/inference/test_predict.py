@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from fasttrain import cli, evaluate, predict
-from fasttrain.api import open_splits
+from fasttrain import evaluate, predict
+from fasttrain.cli.main import main
 from fasttrain.data.decode import decode_photo
+from fasttrain.data.pack import open_splits
 from fasttrain.errors import ConfigError
 
 SIZE = 32
@@ -41,7 +42,7 @@ def test_the_ranking_is_that_of_the_evaluation(finished, tmp_path):
 def test_all_classes_add_up_to_one_in_the_file_and_on_the_screen(finished, picture, tmp_path, capsys):
     picture.save(tmp_path / "photo.jpg")
     words = ["predict", finished.folder, tmp_path / "photo.jpg", "--json", tmp_path / "found.json"]
-    assert cli.main([str(word) for word in words]) == 0
+    assert main([str(word) for word in words]) == 0
     [found] = json.loads((tmp_path / "found.json").read_text())
     assert sum(entry["probability"] for entry in found["top"]) == pytest.approx(1, abs=1e-5)
     out = capsys.readouterr().out
@@ -123,7 +124,7 @@ def bad_image(name, folder, picture):
 ])
 def test_what_is_no_image_is_named_in_one_line(finished, picture, tmp_path, capsys, name, says):
     path = bad_image(name, tmp_path, picture)
-    assert cli.main(["predict", str(finished.folder), str(tmp_path / "good.png"), str(path)]) == 3
+    assert main(["predict", str(finished.folder), str(tmp_path / "good.png"), str(path)]) == 3
     out, err = capsys.readouterr()
     assert out == "" and says in err and str(path) in err and len(err.splitlines()) == 1
 
@@ -132,7 +133,7 @@ def test_what_is_no_image_is_named_in_one_line(finished, picture, tmp_path, caps
     (["--top", "0"], "--top"), (["--device", "gpu"], "--device"), (["--json", "/nowhere/x"], "/nowhere/x"),
 ])
 def test_bad_flags(capsys, words, says):
-    assert cli.main(["predict", "run", "image.png", *words]) == 2
+    assert main(["predict", "run", "image.png", *words]) == 2
     assert says in capsys.readouterr().err
 
 

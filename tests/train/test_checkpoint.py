@@ -10,9 +10,9 @@ import torch
 from fasttrain.config import RunConfig
 from fasttrain.errors import DataError
 from fasttrain.models import build_model
+from fasttrain.runs.folder import RunFolder
 from fasttrain.train import checkpoint
 from fasttrain.train.checkpoint import Checkpoints, disk_bytes
-from fasttrain.train.run_folder import RunFolder
 
 
 def state(epoch):

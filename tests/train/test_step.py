@@ -18,10 +18,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fasttrain import RunConfig
 from fasttrain.data.batch import Batch
+from fasttrain.environment import cpp_compiler
 from fasttrain.errors import ConfigError
-from fasttrain.observe.environment import cpp_compiler
 from fasttrain.runtime import Runtime, memory_errors, resolve
-from fasttrain.train.graph import with_sound_cache
+from fasttrain.train.compile import with_sound_cache
 from fasttrain.train.step import Step, shrink
 from tests.helpers import make_split
 

@@ -7,7 +7,7 @@ from fasttrain import RunConfig
 from fasttrain.data.batch import Batch
 from fasttrain.models import build_model
 from fasttrain.runtime import resolve
-from fasttrain.train.graph import Captured
+from fasttrain.train.compile import Captured
 from fasttrain.train.step import Step
 from tests.helpers import make_split
 

@@ -12,13 +12,14 @@ from fasttrain import RunConfig, keyed
 from fasttrain.config import fit_to_data
 from fasttrain.errors import DataError, DivergedError, Interrupted
 from fasttrain.models import build_model
-from fasttrain.observe import ceilings
-from fasttrain.observe.cost import training_cost
-from fasttrain.observe.events import EventLog, Sink
-from fasttrain.observe.rows import MEASURED
+from fasttrain.perf import ceilings
+from fasttrain.perf.cost import training_cost
+from fasttrain.runs.lifecycle import summarize
 from fasttrain.runtime import resolve
 from fasttrain.train.checkpoint import Checkpoints
-from fasttrain.train.trainer import Trainer, summarize
+from fasttrain.train.events import EventLog, Sink
+from fasttrain.train.rows import MEASURED
+from fasttrain.train.trainer import Trainer
 from tests.helpers import make_split
 
 

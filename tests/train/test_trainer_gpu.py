@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fasttrain.train.graph import Captured
+from fasttrain.train.compile import Captured
 from tests.train.test_trainer import assert_same_end, make_trainer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]

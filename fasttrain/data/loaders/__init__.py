@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from fasttrain.observe.text import size
+from fasttrain.format import size
 from fasttrain.registry import LOADERS
 
 # What a loader imports beyond what setup.py requires.
-BACKENDS = {"dali": "nvidia.dali", "ffcv": "fasttrain.data.ffcv_import"}
+BACKENDS = {"dali": "nvidia.dali", "ffcv": "fasttrain.data.ffcv.imports"}
 
 
 def missing(name):

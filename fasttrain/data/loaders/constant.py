@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import torch
 
-from fasttrain.data.augment_numba import augment_batch, kernel_arguments
+from fasttrain.data.augment.numba_mirror import augment_batch, kernel_arguments
 from fasttrain.data.batch import Batch, BatchLoader
 
 

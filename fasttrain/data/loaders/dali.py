@@ -15,8 +15,8 @@ import torch
 from fasttrain.data.augment import draw_keys, draws
 from fasttrain.data.batch import Batch, BatchLoader
 from fasttrain.data.decode import decode_into
+from fasttrain.data.labels import targets_on
 from fasttrain.data.loaders import missing
-from fasttrain.data.targets import targets_on
 from fasttrain.data.threads import cpu_count
 from fasttrain.errors import ConfigError, DataError
 

@@ -7,11 +7,11 @@ the buffers, the reader thread and the copy to the GPU on streams of its own.
 import numpy as np
 import torch
 
-from fasttrain.data.augment_numba import kernel_arguments
+from fasttrain.data.augment.numba_mirror import kernel_arguments
 from fasttrain.data.batch import Batch, BatchLoader
-from fasttrain.data.beton import open_beton
+from fasttrain.data.ffcv.beton import open_beton
+from fasttrain.data.labels import targets_on
 from fasttrain.data.loaders import missing
-from fasttrain.data.targets import targets_on
 from fasttrain.errors import ConfigError
 
 
@@ -73,6 +73,6 @@ def import_parts():
     if reason := missing("ffcv"):
         raise ConfigError(f"loader ffcv: cannot import FFCV ({reason}): scripts/install_ffcv installs it, or use "
                           "--loader resident")
-    from fasttrain.data import ffcv_parts
+    from fasttrain.data.ffcv import parts
 
-    return ffcv_parts
+    return parts

@@ -42,7 +42,7 @@ class JpegLoader(BatchLoader):
 
     def decode(self, epoch, steps):
         """Yields the batches in host memory."""
-        from fasttrain.data.augment_numba import augment_batch, kernel_arguments
+        from fasttrain.data.augment.numba_mirror import augment_batch, kernel_arguments
 
         augment = partial(augment_batch, arguments=kernel_arguments(self.augment, self.spec.seed, epoch))
         with contextlib.closing(map_in_order(partial(self.fill, augment), self.parts(steps), self.threads)) as filled:

@@ -7,8 +7,7 @@ augments them straight into the batch. On a GPU they are copied over once, and t
 import numpy as np
 import torch
 
-from fasttrain.data import augment_torch
-from fasttrain.data.augment import Draws, draw_keys
+from fasttrain.data.augment import Draws, draw_keys, torch_mirror
 from fasttrain.data.batch import Batch, BatchLoader
 
 
@@ -21,13 +20,13 @@ class ResidentLoader(BatchLoader):
         if self.device.type == "cuda":
             self.pixels = torch.from_numpy(np.ascontiguousarray(spec.split.pixels[spec.split.rows])).to(self.device)
             self.labels = torch.from_numpy(spec.split.labels).to(self.device)
-            self.gather = augment_torch.compiled(augment_torch.augment_batch)
+            self.gather = torch_mirror.compiled(torch_mirror.augment_batch)
 
     def load(self, epoch, steps):
         return self.load_gpu(epoch, steps) if self.device.type == "cuda" else self.load_cpu(epoch, steps)
 
     def load_cpu(self, epoch, steps):
-        from fasttrain.data.augment_numba import augment_batch, kernel_arguments
+        from fasttrain.data.augment.numba_mirror import augment_batch, kernel_arguments
 
         split = self.spec.split
         arguments = kernel_arguments(self.augment, self.spec.seed, epoch)
@@ -42,7 +41,7 @@ class ResidentLoader(BatchLoader):
         if not steps:
             return
         order = torch.from_numpy(np.concatenate([indices for indices, _ in steps])).to(self.device)
-        drawn = augment_torch.draws_on(self.augment, draw_keys(self.augment, self.spec.seed, epoch), order,
+        drawn = torch_mirror.draws_on(self.augment, draw_keys(self.augment, self.spec.seed, epoch), order,
                                        self.pixels.shape[1])
         sizes = [len(indices) for indices, _ in steps]
         for (_, valid), indices, *own in zip(steps, order.split(sizes), *(d.split(sizes) for d in drawn), strict=True):

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from fasttrain.data.cache import cache_dir
 from fasttrain.data.sources.base import Item, Source, SourceIndex
 from fasttrain.errors import DataError
+from fasttrain.storage import cache_dir
 
 __all__ = ["Item", "Source", "SourceIndex", "open_source"]
 

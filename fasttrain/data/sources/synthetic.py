@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image
 
 from fasttrain import keyed
-from fasttrain.data.cache import atomic_folder, cache_dir, clear_errors, locked, make_folder
 from fasttrain.data.progress import progress_bar
 from fasttrain.data.sources.base import Source, fingerprint_of
 from fasttrain.data.sources.directory import DirectorySource
@@ -16,6 +15,7 @@ from fasttrain.data.sources.drawing import draw, look_of
 from fasttrain.data.threads import map_in_order
 from fasttrain.errors import ConfigError
 from fasttrain.registry import unknown
+from fasttrain.storage import atomic_folder, cache_dir, clear_errors, locked, make_folder
 
 VERSION = 1  # of the drawings: a new one is drawn and packed anew
 BATCH = 8  # images drawn at a time: their planes stay in a core's cache

@@ -1,0 +1,1 @@
+"""The command line: flags in, one function call, an exit code out."""

@@ -1,0 +1,1 @@
+"""FFCV's files and a pipeline that makes our batches of them."""

@@ -1,0 +1,47 @@
+"""Mosaics of images: `train_batch.png` and the preview of a split."""
+
+import numpy as np
+
+from fasttrain.format import short
+
+BATCH_SHOWN = 32
+
+
+def draw_batch(images, labels, class_names, path, title):
+    """Draws up to 32 images of a batch as the network gets them; see `draw_mosaic`."""
+    draw_mosaic(images[:BATCH_SHOWN], labels[:BATCH_SHOWN], class_names, path, title)
+
+
+def draw_preview(images, labels, class_names, path, title, count=64):
+    """Draws `count` images of a split, spread evenly over its classes; `images` may be memory-mapped."""
+    by_class = np.argsort(labels, kind="stable")
+    chosen = by_class[np.linspace(0, len(by_class) - 1, min(count, len(by_class))).astype(int)]
+    draw_mosaic(np.stack([images[i] for i in chosen]), np.asarray(labels)[chosen], class_names, path, title)
+
+
+def draw_mosaic(images, labels, class_names, path, title, columns=8):
+    """Draws images (uint8 `[B, S, S, 3]`) pixel by pixel, without smoothing, each above the name of its class."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    side = images.shape[1] * max(1, round(160 / images.shape[1]))
+    gap, line, top = 12, 24, 48
+    columns = min(columns, len(images))
+    canvas = Image.new("RGB", (gap + columns * (side + gap),
+                               top + -(-len(images) // columns) * (side + line + gap)), "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(15)
+    draw.text((gap, 12), fit(title, ImageFont.load_default(20), canvas.width - 2 * gap),
+              fill="black", font=ImageFont.load_default(20))
+    for n, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+        x, y = gap + n % columns * (side + gap), top + n // columns * (side + line + gap)
+        canvas.paste(Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST), (x, y))
+        draw.text((x, y + side + 4), fit(short(class_names[label], 99), font, side), fill="black", font=font)
+    canvas.save(path, format="PNG")
+
+
+def fit(text, font, width):
+    """Cuts a text to the number of pixels it may take."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text.rstrip() + "…"

@@ -1,0 +1,162 @@
+"""A pack: a source decoded once into plain .npy files, reused by every later run and shared between processes.
+
+    <cache>/packs/<source fingerprint>-<image size>/
+        {train,val}/pixels.npy   uint8 [N, S, S, 3]        {train,val}/labels.npy    int64 [N]
+        {train,val}/jpeg.npy     uint8 [bytes]             {train,val}/offsets.npy   int64 [N + 1]   if all are JPEG
+        paths.json               the image that each row came from
+        manifest.json            counts, classes, mean and std, sha256 of every file
+"""
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fasttrain.data.pack.build import SCHEMA, build_pack
+from fasttrain.data.pack.manifest import check_files, read_manifest, write_manifest
+from fasttrain.data.sources import open_source
+from fasttrain.data.split import Split, choose_rows, class_count, view_fingerprint
+from fasttrain.errors import ConfigError, DataError
+from fasttrain.storage import atomic_folder, cache_dir, locked, make_folder
+
+EMPTY = {
+    "train": "add images below train/<class>/",
+    "val": "add val/images with val/val_annotations.txt (part 0 of the .tar.xz parts), or images below val/<class>/",
+}
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A finished pack in `folder`; `manifest` is its manifest.json as a dict."""
+
+    folder: Path
+    manifest: dict
+
+    @property
+    def fingerprint(self):
+        """Sixteen hex digits of the content: equal for the same images, labels and size from any kind of source."""
+        return self.manifest["fingerprint"]
+
+    def split(self, name, classes=None, limit=None):
+        """The "train" or "val" Split: of the first `classes` sorted ids, at most `limit` images, balanced over classes.
+
+        Raises ConfigError for counts out of bounds and DataError where no image is left.
+        """
+        manifest = self.manifest
+        classes = class_count(classes, len(manifest["classes"]))
+        labels = self._array(name, "labels")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(manifest["classes"]):
+            raise DataError(f"{self.folder / name / 'labels.npy'}: damaged: {_remedy(self.folder)}")
+        rows = choose_rows(labels, classes, limit, name)
+        if not len(rows):
+            raise DataError(f"{manifest['source']['location']}: no {name} images: {EMPTY[name]}")
+        return Split(
+            name=name,
+            pixels=self._array(name, "pixels"),
+            rows=rows,
+            labels=labels[rows],
+            class_names=manifest["class_names"][:classes],
+            classes=manifest["classes"][:classes],
+            image_size=manifest["image_size"],
+            mean=tuple(manifest["mean"]),
+            std=tuple(manifest["std"]),
+            jpeg=self._array(name, "jpeg") if manifest["jpeg"] else None,
+            offsets=self._array(name, "offsets") if manifest["jpeg"] else None,
+            fingerprint=view_fingerprint(self.fingerprint, name, classes, len(rows)),
+        )
+
+    def paths(self, name):
+        """The name inside the source of every row of the "train" or "val" half: a list of str."""
+        return json.loads((self.folder / "paths.json").read_text(encoding="utf-8"))[name]
+
+    def _array(self, half, name):
+        """An array of the pack: large ones mapped read-only, the others in memory."""
+        large, path = name in ("pixels", "jpeg"), self.folder / half / f"{name}.npy"
+        try:
+            return np.load(path, mmap_mode="r" if large else None)
+        except (OSError, ValueError, EOFError):
+            raise DataError(f"{path}: damaged: {_remedy(self.folder)}") from None
+
+
+def open_pack(source, image_size=64, cache=None, progress=True, on_message=None, rebuild=False):
+    """The Pack of a Source with images of `image_size` x `image_size` pixels: reused if there is one, else built.
+
+    cache: where packs lie, default `cache_dir()`. progress: shows a bar if stderr is a terminal. on_message: gets the
+    few lines worth telling, default prints them on stderr. rebuild: builds even if there is one. Several processes may
+    call this at once: one builds, the others wait. Raises DataError for bad sources, damaged packs, and folders that
+    cannot be written or have no space.
+    """
+    on_message = on_message or _print
+    folder = _folder(source, image_size, cache)
+    pack = None if rebuild else _find_in(folder)
+    if pack:
+        return pack
+    make_folder(folder.parent)
+    lock = folder.with_name(f"{folder.name}.lock")
+    with locked(lock, lambda: on_message(f"another process is packing {source.location}: waiting for it")):
+        pack = None if rebuild else _find_in(folder)
+        if not pack:
+            started = time.monotonic()
+            with atomic_folder(folder) as temporary:
+                build_pack(source, image_size, temporary, progress)
+            pack = _find_in(folder)
+            seconds = time.monotonic() - started
+            on_message(f"packed {source.location} once, in {seconds:.1f} s; later runs reuse {folder}")
+    return pack
+
+
+def open_splits(config, on_message=None):
+    """(training Split, validation Split) of a RunConfig, packed on first use; `on_message` is that of `open_pack`."""
+    pack = open_pack(open_source(config.data), config.image_size, on_message=on_message)
+    limits = {"train": config.limit_train, "val": config.limit_val}
+    return tuple(pack.split(name, config.classes, limit) for name, limit in limits.items())
+
+
+def find_pack(source, image_size=64, cache=None):
+    """The Pack that `open_pack` would reuse, or None; builds nothing."""
+    return _find_in(_folder(source, image_size, cache))
+
+
+def verify(pack):
+    """Hashes every file of a pack; DataError names the first that was altered or cut."""
+    check_files(pack.folder, pack.manifest["files"], _remedy(pack.folder), thorough=True)
+
+
+def _folder(source, image_size, cache):
+    """Where the pack of a source lies, or would."""
+    if not 8 <= image_size <= 4096:
+        raise ConfigError(f"--image-size {image_size}: choose 8 to 4096")
+    return Path(cache or cache_dir()) / "packs" / f"{source.fingerprint()}-{image_size}"
+
+
+def _find_in(folder):
+    """The Pack in `folder`, its files checked by size and time stamp; None if there is none of this schema."""
+    if not folder.is_dir():
+        return None
+    manifest = read_manifest(folder, _remedy(folder))
+    if manifest["schema"] != SCHEMA:
+        return None
+    files = check_files(folder, manifest["files"], _remedy(folder))
+    if files != manifest["files"]:
+        manifest = {**manifest, "files": files}
+        _refresh(folder, manifest)
+    return Pack(folder, manifest)
+
+
+def _refresh(folder, manifest):
+    """Saves the time stamps of files that were copied or touched, so that they are hashed only once."""
+    try:
+        write_manifest(folder, manifest)
+    except OSError:
+        return  # a pack in a read-only folder is as good; it is hashed each time
+
+
+def _remedy(folder):
+    return f"run `fasttrain data pack --rebuild`, or delete {folder}"
+
+
+def _print(text):
+    print(text, file=sys.stderr)

@@ -1,0 +1,78 @@
+"""manifest.json: what a folder of arrays holds, with a sha256 of every file and of itself."""
+
+import hashlib
+import json
+
+from fasttrain.data.threads import map_in_order
+from fasttrain.errors import DataError
+from fasttrain.storage import atomic_write
+
+NAME = "manifest.json"
+BLOCK = 1 << 20
+
+
+def render(fields):
+    """The text of a manifest: JSON whose last key is the sha256 of all that stands before it."""
+    digest = hashlib.sha256(json.dumps(fields).encode()).hexdigest()
+    return json.dumps({**fields, "sha256": digest}, indent=1) + "\n"
+
+
+def write_manifest(folder, fields):
+    """Writes `folder`/manifest.json in one step."""
+    atomic_write(folder / NAME, render(fields).encode())
+
+
+def read_manifest(folder, remedy):
+    """The fields of `folder`/manifest.json; DataError, ending in `remedy`, unless it is what `write_manifest` wrote."""
+    try:
+        text = (folder / NAME).read_text(encoding="utf-8")
+        fields = json.loads(text)
+        del fields["sha256"]
+    except OSError as error:
+        raise DataError(f"{folder / NAME}: cannot read ({error.strerror}): {remedy}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder / NAME}: damaged: {remedy}") from error
+    if render(fields) != text:
+        raise DataError(f"{folder / NAME}: altered since it was written: {remedy}")
+    return fields
+
+
+def record_files(folder, names):
+    """{name: its sha256, size in bytes and mtime_ns} of files below `folder`."""
+    digests = map_in_order(hash_file, [folder / name for name in names])
+    return {name: {"sha256": digest, **_status(folder / name)} for name, digest in zip(names, digests, strict=True)}
+
+
+def check_files(folder, records, remedy, thorough=False):
+    """Compares files with what `record_files` said; returns the records with the time stamps of now.
+
+    Size and time stamp decide; where only the stamp differs, or always if `thorough`, the sha256 does. Raises
+    DataError, ending in `remedy`, that names the first file which is missing, cut or altered.
+    """
+    found = {}
+    for name, record in records.items():
+        path = folder / name
+        try:
+            found[name] = {**record, **_status(path)}
+            same = found[name]["size"] == record["size"]
+            if same and (thorough or found[name] != record):
+                same = hash_file(path) == record["sha256"]
+        except OSError as error:
+            raise DataError(f"{path}: cannot read ({error.strerror}): {remedy}") from error
+        if not same:
+            raise DataError(f"{path}: altered or cut since it was written: {remedy}")
+    return found
+
+
+def hash_file(path):
+    """The sha256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _status(path):
+    status = path.stat()
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}

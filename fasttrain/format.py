@@ -1,0 +1,34 @@
+"""Numbers, times and names as short text."""
+
+import math
+
+
+def number(value, form="", unknown="-"):
+    """`value` in the given format, or `unknown` where there is none (None, NaN)."""
+    return unknown if value is None or math.isnan(value) else format(value, form)
+
+
+def duration(seconds):
+    """A time in at most six characters: 0.31s, 12.3s, 2m05s, 1h02m, 3d04h."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    if seconds < 59.95:
+        return f"{seconds:.1f}s" if seconds >= 1 else f"{seconds:.2f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m{rest:02}s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours}h{minutes:02}m" if hours < 24 else "{}d{:02}h".format(*divmod(round(seconds / 3600), 24))
+
+
+def size(count):
+    """A number of bytes, in MiB or GiB."""
+    if count is None or math.isnan(count):
+        return "-"
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+def short(name, limit=24):
+    """A class name without its synonyms, cut to `limit` characters."""
+    name = str(name).split(",")[0].strip()
+    return name if len(name) <= limit else name[: limit - 1].rstrip() + "…"

@@ -1,0 +1,1 @@
+"""Where the time goes: costs, ceilings, the profile, benchmarks."""

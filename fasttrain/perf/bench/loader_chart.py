@@ -1,0 +1,110 @@
+"""The result of `bench loader` as tables and as a picture."""
+
+from fasttrain.format import size
+from fasttrain.plotting import BLUE, ORANGE, new_figure, save
+
+BAR_INCHES, PANEL_INCHES = 0.36, 0.9
+BASELINE, CEILING = "torch", "constant"
+
+
+def render(result):
+    """A rich renderable: a table for each augmentation and batch size, then the notes."""
+    from rich.console import Group
+    from rich.text import Text
+
+    notes = dict.fromkeys(row["note"] for row in result["rows"] if row["note"])
+    return Group(*(table(title, rows) for title, rows in groups(result).items()), *map(Text, notes))
+
+
+def table(title, rows):
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    columns = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    columns.add_column("loader", no_wrap=True)
+    for name in ("images/s (min - max)", "CPU us", f"{BASELINE} takes", "built in", "memory"):
+        columns.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        speed = row["images_per_second"]
+        columns.add_row(row["loader"], f"{number(speed['median'])} ({number(speed['min'])} - {number(speed['max'])})",
+                        number(row["cpu_us_per_image"]), against_baseline(row, rows), f"{row['build_seconds']:.1f} s",
+                        size(row["peak_rss_bytes"]))
+    return columns
+
+
+def groups(result):
+    """{title: its rows}: those with numbers, by augmentation, batch size and device."""
+    found = {}
+    for row in result["rows"]:
+        if row["images_per_second"]["median"] is not None:
+            title = f"augment {row['augment']}, batch size {row['batch_size']}, {row['device']}"
+            found.setdefault(title, []).append(row)
+    return found
+
+
+def against_baseline(row, rows):
+    """How many times the row's CPU time the plain DataLoader takes, as text; nothing where that was not measured."""
+    baseline = next((other["cpu_us_per_image"] for other in rows if other["loader"] == BASELINE), None)
+    if baseline is None or row["loader"] == BASELINE:
+        return ""
+    return f"{number(baseline / row['cpu_us_per_image'])} x"
+
+
+def number(value):
+    """A positive number with three digits: 0.00031, 3.42, 51.3, 16.7k, 2.89G."""
+    for unit in ("", "k", "M"):
+        if value < 999.5:
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    return f"{value:.3g}G"
+
+
+def draw(result, path):
+    """Draws speed and CPU time of each loader into a PNG, a pair of panels for each augmentation and batch size.
+
+    Axes are logarithmic, because loaders differ by orders of magnitude; whiskers span the repeats. `constant`, which
+    does nothing, would be orders of magnitude off and stays out.
+    """
+    found = {title: [row for row in rows if row["loader"] != CEILING] for title, rows in groups(result).items()}
+    found = {title: rows for title, rows in found.items() if rows}
+    bars = [len(rows) for rows in found.values()]
+    environment = result["environment"]
+    figure = new_figure(11, 0.7 + PANEL_INCHES * len(found) + BAR_INCHES * sum(bars),
+                        f"The same batches from each loader: {environment['cpu']}, {environment['cores']} cores")
+    panels = figure.subplots(len(found), 2, squeeze=False, height_ratios=bars) if found else []
+    for (left, right), (title, rows) in zip(panels, found.items(), strict=True):
+        draw_speed(left, rows, title)
+        draw_cpu(right, rows)
+    save(figure, path)
+
+
+def draw_speed(axes, rows, title):
+    rows = sorted(rows, key=lambda row: row["images_per_second"]["median"])
+    speeds = [row["images_per_second"] for row in rows]
+    whiskers = [[speed["median"] - speed["min"] for speed in speeds],
+                [speed["max"] - speed["median"] for speed in speeds]]
+    values = [speed["median"] for speed in speeds]
+    draw_bars(axes, rows, values, list(map(number, values)), BLUE, "images/s, more is better", whiskers)
+    axes.set_title(title, fontsize=11, loc="left")
+
+
+def draw_cpu(axes, rows):
+    rows = sorted(rows, key=lambda row: -row["cpu_us_per_image"])
+    values = [row["cpu_us_per_image"] for row in rows]
+    ratios = [against_baseline(row, rows) for row in rows]
+    texts = [number(value) + (f"   {BASELINE} takes {ratio}" if ratio else "")
+             for value, ratio in zip(values, ratios, strict=True)]
+    draw_bars(axes, rows, values, texts, ORANGE, "CPU time of an image in us, less is better")
+
+
+def draw_bars(axes, rows, values, texts, color, unit, whiskers=None):
+    """Horizontal bars on a logarithmic axis that starts below the shortest, with a text behind each."""
+    names = [row["loader"] for row in rows]
+    bars = axes.barh(names, values, xerr=whiskers, color=color, capsize=3, height=0.7, log=True)
+    axes.bar_label(bars, texts, padding=6, fontsize=9)
+    low, high = min(values), max(values)
+    axes.set_xlim(low / 10, high * (10 * high / low) ** 0.5)  # room for the texts
+    axes.xaxis.set_minor_formatter("")  # on a short axis its numbers print over one another
+    axes.set_xlabel(unit, fontsize=9)
+    axes.tick_params(labelsize=9)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,1 +1,0 @@
-"""What is left to look at when a run is over: curves, pictures, the card."""

@@ -1,0 +1,86 @@
+"""Reads a run folder back: what it was, how it went, how it ended."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fasttrain.config import RunConfig
+from fasttrain.environment import describe
+from fasttrain.errors import DataError
+from fasttrain.runs.folder import saved_config
+from fasttrain.train.checkpoint import Checkpoints
+from fasttrain.train.rows import best_row, read_rows
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run. rows: a dict per epoch, the lines of metrics.jsonl (top-1, top-5 and F1 in percent, losses in nats)."""
+
+    folder: Path
+    config: RunConfig
+    rows: list[dict[str, Any]]
+    environment: dict[str, Any]
+
+    @property
+    def status(self):
+        """"done", "diverged", "unfinished" or "empty"."""
+        if not self.rows:
+            return "empty"
+        if not math.isfinite(self.final["train_loss"] + self.final["val_loss"]):
+            return "diverged"
+        return "done" if len(self.rows) >= self.config.epochs else "unfinished"
+
+    @property
+    def final(self):
+        """The last epoch's row; None where there is none."""
+        return self.rows[-1] if self.rows else None
+
+    @property
+    def best(self):
+        """The row with the highest validation top-1; None where there is none."""
+        return best_row(self.rows)
+
+    @property
+    def facts(self):
+        """What the run found at its start (`runs.sinks.files.FACTS`); empty where env.json does not tell."""
+        return self.environment.get("run") or {}
+
+    @property
+    def fingerprints(self):
+        """{"train": ..., "val": ...}: equal for equal images and labels; None where the folder does not tell."""
+        if "fingerprints" in self.facts:
+            return self.facts["fingerprints"]
+        try:
+            return Checkpoints(self.folder / "checkpoints").load("last")["data"]
+        except DataError:
+            return None
+
+    @property
+    def predictions(self):
+        """What the last evaluation said: an array with the int32 fields `label` and `predicted`, one element for each
+        validation image in order; None where the folder holds no such file that can be read and fits to the run."""
+        try:
+            table = np.load(self.folder / "predictions.npy", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        if table.dtype.names != ("label", "predicted") or table.shape != (self.facts.get("val_images"),):
+            return None
+        label, predicted, classes = table["label"], table["predicted"], len(self.facts.get("class_names", ()))
+        whole = ((label >= 0) & (label < classes) & (predicted >= -1) & (predicted < classes)).all()
+        return table if whole else None
+
+
+def load_run(folder):
+    """Reads a run folder; DataError in one line where it holds no run."""
+    folder = Path(folder)
+    config = saved_config(folder)
+    try:
+        environment = json.loads((folder / "env.json").read_text(encoding="utf-8"))
+        describe(environment)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(f"{folder}: env.json is missing or damaged; not a whole run folder") from None
+    return Run(folder, config, read_rows(folder / "metrics.jsonl"), environment)

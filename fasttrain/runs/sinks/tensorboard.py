@@ -1,0 +1,162 @@
+"""TensorBoard event files in `<run folder>/tb`: one `tensorboard --logdir runs` shows all runs side by side."""
+
+import contextlib
+import copy
+import io
+import math
+import os
+import sys
+import warnings
+
+from fasttrain.train.events import Sink
+from fasttrain.train.rows import best_row, finite, read_rows
+
+# Tags by the column of a row: training and validation of one quantity lie in one group.
+TAGS = {
+    "train_loss": "loss/train", "val_loss": "loss/val",
+    "train_top1": "top1/train", "val_top1": "top1/val", "val_top1_tta": "top1/val_tta",
+    "train_top5": "top5/train", "val_top5": "top5/val",
+    "val_macro_f1": "macro_f1/val",
+    "images_per_second": "speed/images_per_second", "data_wait_fraction": "speed/data_wait_fraction",
+}
+# Counted in optimizer steps, all others in epochs.
+STEP_TAGS = {"loss": "steps/train_loss", "lr": "steps/lr"}
+# Written when a run ends, anew after each resume.
+FINAL_TAGS = {
+    "val_loss": "best/loss", "val_top1": "best/top1", "val_top5": "best/top5", "val_macro_f1": "best/macro_f1",
+    "val_top1_tta": "best/top1_tta",
+}
+PICTURES = ("results", "confusion", "per_class")
+# TensorBoard shows about a thousand points of a curve, and each one costs 0.1 ms.
+POINTS_PER_EPOCH = 50
+
+
+class TensorBoardSink(Sink):
+    """Scalars by step and by epoch, hyperparameters, the graph of the network, and the pictures of the run folder.
+
+    It has to come after the sink that draws those.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.writer = None
+        self.last_epoch = 0
+
+    def start(self, info):
+        from torch.utils.tensorboard import FileWriter
+
+        self.last_epoch = resumed_from = info["resumed_from"]
+        if resumed_from:
+            rewind(self.folder / "tb", resumed_from, resumed_from * info["steps_per_epoch"])
+        self.writer = FileWriter(self.folder / "tb", max_queue=1000, flush_secs=30)
+        started, self.ended = session(info["config"])
+        self._add(started, 0)
+        if not resumed_from:
+            self._pictures(["train_batch"], 0)
+            if "model_for_graph" in info:
+                self._graph(*info["model_for_graph"])
+
+    def steps(self, rows):
+        stride = math.ceil(len(rows) / POINTS_PER_EPOCH)
+        for row in rows[:: stride or 1]:
+            self._add(scalars(row, STEP_TAGS), row["step"])
+
+    def epoch(self, row):
+        self.last_epoch = row["epoch"]
+        self._add(scalars(row, TAGS), row["epoch"])
+        self.writer.flush()
+
+    def finish(self, summary):
+        best = best_row(read_rows(self.folder / "metrics.jsonl"))
+        if best:
+            self._add(scalars(best, FINAL_TAGS), best["epoch"])
+        self._pictures(PICTURES, self.last_epoch)
+        if summary["status"] == "done":
+            self._add(self.ended, 0)
+
+    def close(self):
+        if self.writer:
+            self.writer.close()
+
+    def _add(self, summary, step):
+        self.writer.add_summary(summary, step)
+
+    def _graph(self, model, example):
+        try:
+            self.writer.add_graph(trace(model, example))
+        except Exception as error:  # a picture of the network is not worth a run
+            print(f"warning: TensorBoard gets no graph: {type(error).__name__}: {str(error)[:200]!r}", file=sys.stderr)
+
+    def _pictures(self, names, step):
+        for name in names:
+            path = self.folder / f"{name}.png"
+            if path.exists():
+                self._add(picture(f"pictures/{name}", path), step)
+
+
+def scalars(row, tags):
+    """A summary of the values of `row` under their tags; what is not finite is left out."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    return Summary(value=[Summary.Value(tag=tag, simple_value=row[key]) for key, tag in tags.items()
+                          if finite(row.get(key)) is not None])
+
+
+def picture(tag, path):
+    """A summary of a PNG file, byte for byte."""
+    from PIL import Image
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    with Image.open(path) as image:
+        width, height = image.size
+    encoded = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=path.read_bytes())
+    return Summary(value=[Summary.Value(tag=tag, image=encoded)])
+
+
+def session(config):
+    """The summaries that put a run into the HPARAMS table: its hyperparameters, and that it came to its end."""
+    from torch.utils.tensorboard.summary import hparams
+
+    flat = {}
+    for name, value in config.items():
+        flat.update({f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value})
+    known = {name: value for name, value in flat.items() if value is not None and name not in ("out", "resume")}
+    # The first summary would list, once for all runs, what to show. Without it TensorBoard looks at each run.
+    return hparams(known, {})[1:]
+
+
+def trace(model, example):
+    """The graph of a network as TensorBoard draws it, from a copy: the model itself is left as it is."""
+    import torch
+    from torch.utils.tensorboard._pytorch_graph import graph
+
+    clone, inputs = copy.deepcopy(model).cpu().eval(), (example.cpu().float(),)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(clone, inputs, check_trace=False)  # the check takes four times as long as the trace
+        return graph(traced, inputs)
+
+
+def rewind(folder, epochs, steps):
+    """Drops from event files what an earlier process wrote past the point where a run is resumed.
+
+    TensorBoard's own means, a purge step, knows a single axis; these files have two.
+    """
+    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    def outdated(tag, step):
+        if tag in STEP_TAGS.values():
+            return step > steps
+        return step > epochs or tag in FINAL_TAGS.values() or tag.startswith("_hparams_/")
+
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        part = path.with_name("rewinding")
+        with part.open("wb") as file:
+            for event in LegacyEventFileLoader(str(path)).Load():
+                if event.HasField("summary"):
+                    kept = [value for value in event.summary.value if not outdated(value.tag, event.step)]
+                    event.summary.CopyFrom(Summary(value=kept))
+                RecordWriter(file).write(event.SerializeToString())
+        os.replace(part, path)

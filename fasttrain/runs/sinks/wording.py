@@ -1,0 +1,119 @@
+"""What a run says, as plain lines: the same words on the console, in `log.txt` and in the card."""
+
+import textwrap
+
+from fasttrain.format import duration, number, size
+from fasttrain.train.rows import best_row
+
+WIDTH = 80
+
+
+def entry(label, text):
+    """A label and its text, wrapped and aligned."""
+    return textwrap.wrap(text, WIDTH - 1, initial_indent=f"  {label:<8} ", subsequent_indent=" " * 11,
+                         break_long_words=False, break_on_hyphens=False)
+
+
+def block(title, entries):
+    """Lines: the title, then each (label, text) that has a text."""
+    return [title] + [line for label, text in entries if text for line in entry(label, text)]
+
+
+def describe_recipe(info):
+    """The optimisation in one sentence."""
+    config = info["config"]
+    parts = [f"{info['epochs']} epochs of {info['steps_per_epoch']} steps", f"batch {config['batch_size']}",
+             f"peak lr {config['lr']:g}"]
+    if config.get("sizes", "off") != "off":
+        parts.append(f"sizes {config['sizes']}")
+    augment = config.get("augment") or {}
+    parts += [f"{name.replace('_', ' ')} {value}" for name, value in augment.items() if value not in (0, "none")]
+    if config.get("label_smoothing"):
+        parts.append(f"label smoothing {config['label_smoothing']:g}")
+    parts += [f"{name} {value:g}" for name, value in (config.get("mix") or {}).items() if value]
+    if config.get("ema"):
+        parts.append(f"validation of weights averaged with decay {config['ema']:g}")
+    return f"{config['recipe']}: " + ", ".join(parts)
+
+
+def describe_data(info):
+    """The data in one sentence."""
+    config = info["config"]
+    side = config["image_size"]
+    return (f"{info['train_images']:,} training and {info['val_images']:,} validation images of {side}x{side}, "
+            f"{info['num_classes']} classes" + (f", from {config['data']}" if config.get("data") else ""))
+
+
+def start_lines(info):
+    """The block that opens a run."""
+    compiled = "not compiled" if info["compile"] == "off" else f"compiled ({info['compile']})"
+    entries = [
+        ("data", describe_data(info)),
+        ("recipe", describe_recipe(info)),
+        ("device", f"{info['device']}, {info['precision']}, {compiled}, loader {info['loader']}"),
+        *[("", note) for note in info["notes"]],
+        ("folder", str(info["folder"])),
+    ]
+    if info["resumed_from"]:
+        entries.append(("resumed", f"after epoch {info['resumed_from']} of {info['epochs']}"))
+    return block(f"{info['variant']}, {info['parameters']:,} parameters", entries)
+
+
+def estimate_line(pace):
+    """The first forecast of a run: from its first steps, or from its first epoch where that has too few."""
+    line = f"estimate: {duration(pace.epoch_total())} an epoch"
+    if pace.run_left() > 0:
+        line += f", {duration(pace.run_left())} to go"
+    if pace.last.phase == "val":
+        return line
+    return f"{line} ({pace.images_per_second():,.0f} images/s, data wait {pace.data_wait():.1%})"
+
+
+def table_header():
+    """The two lines above the table of epochs."""
+    return [f"{'':16}{'train':>14}{'validation':>29}",
+            f"{'epoch':>7}{'lr':>9}{'loss':>7}{'top-1':>7}{'loss':>8}{'top-1':>7}{'top-5':>7}{'F1':>7}"
+            f"{'img/s':>7}{'wait':>6}{'time':>7}"]
+
+
+def loss(value):
+    """A loss in at most six characters: a run that blows up must not blow up its table."""
+    return number(value, ".3f" if value < 99.9 else ".0f" if value < 1e5 else ".0e")
+
+
+def table_row(row, epochs, best):
+    """One line of the table; a star marks the best epoch so far."""
+    cells = [
+        (f"{row['epoch']}/{epochs}", 7), (number(row["lr"], ".3g"), 9),
+        (loss(row["train_loss"]), 7), (number(row["train_top1"], ".2f"), 7),
+        (loss(row["val_loss"]), 8), (number(row["val_top1"], ".2f"), 7), (number(row["val_top5"], ".2f"), 7),
+        (number(row["val_macro_f1"], ".2f"), 7), (number(row["images_per_second"], ".0f"), 7),
+        (number(row["data_wait_fraction"], ".1%"), 6), (duration(row["seconds"]), 7),
+    ]
+    return "".join(cell.rjust(width) for cell, width in cells) + ("*" if best else "")
+
+
+def scores(row):
+    """The validation scores of an epoch in words."""
+    return (f"top-1 {number(row['val_top1'], '.2f')} %, top-5 {number(row['val_top5'], '.2f')} %, "
+            f"F1 {number(row['val_macro_f1'], '.2f')} %, loss {number(row['val_loss'], '.3f')}")
+
+
+def speed(summary):
+    """The speed and the memory of a run in words."""
+    return (f"{number(summary['images_per_second'], ',.0f')} images/s, MFU {number(summary['mfu'], '.0%')}, "
+            f"data wait {number(summary['data_wait_fraction'], '.1%')}, "
+            f"compiling {duration(summary['compile_seconds'])}, peak memory {size(summary['peak_memory_bytes'])}")
+
+
+def finish_lines(info, summary, rows):
+    """The block that closes a run; `rows` are its rows, also those from before it was resumed."""
+    best, final = best_row(rows), summary["final"]
+    again = "the same command with --resume auto continues it" if summary["status"] == "interrupted" else ""
+    return block(f"{summary['status']} in {duration(summary['seconds'])}", [
+        ("best", best and f"epoch {best['epoch']}: {scores(best)}"),
+        ("final", final and f"epoch {final['epoch']}: {scores(final)}"),
+        ("speed", speed(summary)),
+        ("folder", str(info["folder"])),
+        ("resume", again),
+    ])

@@ -1,0 +1,1 @@
+"""From run folders to answers: statistics, comparisons, ablation.json."""

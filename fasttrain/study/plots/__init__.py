@@ -1,0 +1,45 @@
+"""The pictures of a study, in the order in which the report shows them."""
+
+from typing import NamedTuple
+
+from fasttrain.study.plots import classes, curves, points
+from fasttrain.study.plots.variants import by_variant
+
+PLOTS = {
+    "train_loss": ("Training loss", curves.draw_train_loss),
+    "val_loss": ("Validation loss", curves.draw_val_loss),
+    "top1": ("Top-1 accuracy", curves.draw_accuracy("top1", "top-1")),
+    "top5": ("Top-5 accuracy", curves.draw_accuracy("top5", "top-5")),
+    "macro_f1": ("Macro-F1", curves.draw_macro_f1),
+    "pareto": ("Accuracy against time", points.draw_pareto),
+    "throughput": ("Training speed", points.draw_throughput),
+    "costs": ("Accuracy against cost", points.draw_costs),
+    "per_class": ("Accuracy by class", classes.draw_per_class),
+    "confused": ("Most confused classes", classes.draw_confused),
+}
+
+
+class Plot(NamedTuple):
+    """A picture: the name of its PNG file, a title and a caption."""
+
+    file: str
+    title: str
+    caption: str
+
+
+def draw_plots(runs, folder, recipes):
+    """Draws what can be drawn of the runs into PNG files in `folder`: the list of Plot, in the order of PLOTS.
+
+    recipes: names of recipes by run folder, see `by_variant`.
+    """
+    study = by_variant(runs, recipes)
+    if not study:
+        return []
+    plots = []
+    for name, (title, draw) in PLOTS.items():
+        caption = draw(study, folder / f"{name}.png")
+        if caption:
+            plots.append(Plot(f"{name}.png", title, caption))
+        else:
+            (folder / f"{name}.png").unlink(missing_ok=True)  # one of an earlier report would be of other runs
+    return plots

@@ -1,0 +1,101 @@
+"""The command line from outside: exit codes, one line on stderr, nothing half-written."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fasttrain.cli.main import main
+
+
+def call(capsys, *words):
+    """Runs a command in this process: (exit code, stdout, stderr)."""
+    code = main([str(w) for w in words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def assert_refused(result, code, *says):
+    got, out, err = result
+    assert got == code, err
+    assert len(err.strip().splitlines()) == 1, err
+    for text in says:
+        assert text in err
+
+
+@pytest.mark.parametrize("words, says", [
+    (["run", "--epoch", "3"], "did you mean --epochs"),
+    (["run", "--lr", "nan"], "lr: 'nan'"),
+    (["run", "--epochs", "-3"], "epochs: '-3'"),
+    (["run", "--classes", "0"], "classes: '0'"),
+    (["run", "--arch", "resnet19"], "resnet18"),
+    (["run", "--set", "augment.flp=1"], "augment.flip"),
+    (["run", "--config", "/nowhere.yaml"], "/nowhere.yaml"),
+    (["run", "--set", "lr=2020-99-99"], "not YAML"),
+    (["run", "--set", "lr=!!timestamp x"], "not YAML"),
+    (["run", "--set", "lr=" + 3000 * "["], "not YAML"),
+    (["run", "--seed", "4294967296"], "at most 4294967295"),
+    (["run", "--compile", "fastest"], "compile"),
+    (["run", "--precision", "fp8"], "precision"),
+    (["run", "extra"], "extra"),
+    (["rnu"], "run"),
+    (["summary", "--head", "nohead"], "nohead"),
+    (["summary", "--image-size", "3"], "image_size"),
+])
+def test_bad_arguments(capsys, words, says):
+    assert_refused(call(capsys, *words), 2, says)
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["--help"])
+    assert done.value.code == 0
+    out = capsys.readouterr().out
+    for command in ("run", "summary", "data", "env"):
+        assert f"\n    {command} " in out
+
+
+def test_a_bad_flag_never_imports_torch():
+    code = ("import sys; from fasttrain.cli.main import main\n"
+            "sys.exit(main(['run', '--epoch', '3']) + ('torch' in sys.modules))")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 2
+
+
+@pytest.mark.parametrize("source, says", [("raise OSError('libfoo.so is gone')", "libfoo.so is gone"),
+                                          ("import nowhere_at_all", "nowhere_at_all is missing")])
+def test_a_broken_package_is_one_line(source, says, tmp_path):
+    (tmp_path / "torch.py").write_text(source)
+    done = subprocess.run([sys.executable, "-m", "fasttrain", "run", "--data", "synthetic"], text=True,
+                          capture_output=True, env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.getcwd()}"})
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert says in done.stderr and "fasttrain env" in done.stderr
+
+
+@pytest.mark.parametrize("flags", [["--data", "x" * 300], ["--data", "synthetic", "--out", "x" * 300],
+                                   ["--data", "~nosuchuser/x"]])
+def test_a_path_that_cannot_be_is_one_line(capsys, flags):
+    assert_refused(call(capsys, "run", *flags), 3, "x")
+
+
+def test_print_config_can_be_fed_back(capsys, tmp_path):
+    code, out, _ = call(capsys, "run", "-a", "resnet50_maxpool", "--epochs", "4", "--print-config")
+    assert code == 0
+    (tmp_path / "c.yaml").write_text(out)
+    assert call(capsys, "run", "--config", tmp_path / "c.yaml", "--print-config")[1] == out
+
+
+def test_summary_prints_its_table_and_nothing_else(capsys):
+    out = call(capsys, "summary")[1]
+    assert "11,279,112" in out and "None" not in out
+
+
+def test_summary_json(capsys, tmp_path):
+    code, out, _ = call(capsys, "summary", "-a", "resnet18", "--json", tmp_path / "s.json")
+    assert code == 0 and "11,279,112" in out
+    written = json.loads((tmp_path / "s.json").read_text())
+    assert written["totals"]["params"] == 11_279_112
+    assert set(written["rows"][0]) >= {"name", "input_shape", "output_shape", "params", "memory_mb", "madd", "flops",
+                                       "mem_read", "mem_write", "mem_rw"}
+    assert_refused(call(capsys, "summary", "--json", tmp_path / "no" / "s.json"), 2, "s.json")

@@ -1,0 +1,195 @@
+"""ablation.json from made-up run folders: what may be said, what may not, and who is left out."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fasttrain.study.analysis.ablation import build_ablation, write_ablation
+from fasttrain.study.analysis.collect import find_folders, read_runs
+from tests.study.fabricate import environment, make_row, make_run, make_study, predictions
+
+
+def build(*paths):
+    folders, missing = find_folders(paths)
+    runs, left_out = read_runs(folders)
+    return build_ablation(runs, left_out=missing + left_out)
+
+
+def comparison(ablation, a, b, arch="resnet18", metric="val_top1"):
+    return next(row for row in ablation["comparisons"]
+                if (row["a"], row["b"], row["arch"], row["metric"]) == (a, b, arch, metric))
+
+
+STUDY = {("resnet18", "origin"): [85, 86, 85.5], ("resnet18", "maxpool"): [82, 82.4, 82.7],
+         ("resnet18", "dropout"): [80, 87, 83], ("resnet50", "origin"): [85, 86, 85.5],
+         ("resnet50", "maxpool"): [84, 86.4, 85.7], ("resnet50", "dropout"): [81, 82, 80.7]}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    make_study(root, STUDY)
+    return build(root)
+
+
+def test_the_form_of_the_file(study, tmp_path):
+    write_ablation(study, tmp_path)
+    read = json.loads((tmp_path / "ablation.json").read_text())
+    assert len(read["runs"]) == 18 and not read["left_out"]
+    assert {"arch", "head", "seed", "recipe", "status", "epochs", "final", "best", "folder"} <= read["runs"][0].keys()
+    assert {"arch", "head", "recipe", "n", "metric", "mean", "low", "high"} <= read["variants"][0].keys()
+    assert {"question", "arch", "a", "b", "metric", "difference", "low", "high", "p", "n", "method",
+            "sentence"} <= read["comparisons"][0].keys()
+    assert {row["recipe"] for row in read["answers"]} == {"fast"} and len(read["answers"]) == 4
+    assert len(read["original"]["results"]) == 6
+
+
+def test_differences_are_paired_by_seed(study):
+    row = comparison(study, "origin", "maxpool")
+    # differences 3.0, 3.6, 2.8: mean 3.1333, s = 0.41633, x 4.3027 / sqrt(3) = 1.0342
+    assert (row["difference"], row["low"], row["high"]) == pytest.approx((3.1333, 2.0991, 4.1676), abs=1e-4)
+    assert row["n"] == 3 and row["method"] == "paired t over seeds" and row["verdict"] == "a"
+    assert row["sentence"] == "avg beats max by 3.1 ± 1.0 points top-1 in resnet18 (n=3, p = 0.0058)"
+    assert row["p_holm"] == pytest.approx(5 * row["p"])  # one of six is smaller
+
+
+def test_a_lower_loss_wins(study):
+    row = comparison(study, "origin", "maxpool", metric="val_loss")
+    assert row["difference"] < 0 and row["verdict"] == "a"
+    assert row["sentence"].startswith("the validation loss of avg is lower than that of max by 0.063")
+
+
+def test_what_is_not_separable_is_called_so(study):
+    row = comparison(study, "origin", "maxpool", "resnet50")
+    assert row["low"] < 0 < row["high"] and row["verdict"] == "open"
+    assert "not separable in resnet50" in row["sentence"]
+
+
+def test_the_four_questions_are_answered_from_the_verdicts(study):
+    pooling, classifier, stack, both = study["answers"]
+    assert pooling["verdicts"] == {"resnet18": "a", "resnet50": "open"}
+    assert classifier["verdicts"] == {"resnet18": "open", "resnet50": "a"}
+    assert stack["verdicts"] == {"resnet18": "open", "resnet50": "a"}
+    assert stack["sentence"].startswith("Not settled in resnet18: ") and "; no in resnet50: " in stack["sentence"]
+    assert "avg against max: not settled (resnet18 avg ahead, resnet50 not separable)" in both["sentence"].lower()
+
+
+def test_a_verdict_that_the_correction_takes_back_answers_no_question(tmp_path):
+    """p = 0.04 alone, 0.12 among the three comparisons of the backbone."""
+    make_study(tmp_path, {("resnet18", "origin"): [88, 90.5, 90.5], ("resnet18", "maxpool"): [85.5, 87, 88.5],
+                          ("resnet18", "dropout"): [86, 87, 91]})
+    ablation = build(tmp_path)
+    row = comparison(ablation, "origin", "maxpool")
+    assert row["p"] < 0.05 < row["p_holm"] and row["verdict"] == "a"
+    assert "not settled, since corrected for 3 comparisons" in row["sentence"] and "beats" not in row["sentence"]
+    assert [answer["verdicts"]["resnet18"] for answer in ablation["answers"][:3]] == ["open"] * 3
+    assert "avg ahead" not in ablation["answers"][3]["sentence"]
+
+
+def test_one_seed_is_a_bootstrap_over_images_and_named_so(tmp_path):
+    for head, top1 in (("origin", 90), ("maxpool", 80), ("dropout", 79.5)):
+        make_run(tmp_path / head, head, final=top1, table=predictions(top1, shift=int(top1 > 79.5)))
+    ablation = build(tmp_path)
+    row = comparison(ablation, "origin", "maxpool")
+    # 20 of 200 images differ, all in favour of origin: a standard error of sqrt(.1 * .9 / 200) = 2.1 points
+    assert row["method"] == "paired bootstrap over validation images" and row["difference"] == pytest.approx(10)
+    assert (row["low"], row["high"]) == pytest.approx((6, 14.2), abs=0.8)
+    assert "bootstrap over validation images" in row["sentence"] and row["verdict"] == "a"
+    assert comparison(ablation, "maxpool", "dropout")["verdict"] == "open"
+    assert comparison(ablation, "origin", "maxpool", metric="val_macro_f1")["low"] > 0
+    loss = comparison(ablation, "origin", "maxpool", metric="val_loss")
+    assert loss["low"] is None and loss["verdict"] == "none" and "no interval" in loss["sentence"]
+    means = {(row["head"], row["metric"]): row for row in ablation["variants"]}
+    assert means["origin", "val_top1"]["low"] < 90 < means["origin", "val_top1"]["high"]
+
+
+def alter(path, images=slice(None), **values):
+    """Writes a table of predictions with fewer images, or with other values at its first image."""
+    table = predictions(80)[images]
+    for name, value in values.items():
+        table[name][0] = value
+    np.save(path, table)
+
+
+@pytest.mark.parametrize("damage", [
+    lambda path: None, lambda path: path.write_bytes(b"no array"), lambda path: alter(path, label=5000),
+    lambda path: alter(path, predicted=-2), lambda path: alter(path, images=slice(9))])
+def test_one_seed_without_predictions_allows_no_verdict(tmp_path, damage):
+    for head, top1 in (("origin", 90), ("maxpool", 80)):
+        damage(make_run(tmp_path / head, head, final=top1) / "predictions.npy")
+    row = comparison(build(tmp_path), "origin", "maxpool")
+    assert row["difference"] == 10 and row["low"] is None and row["p"] is None and row["verdict"] == "none"
+    assert "one seed tells a difference of +10.0 points, but no interval" in row["sentence"]
+
+
+def test_no_verdict_below_three_times_chance(tmp_path):
+    make_study(tmp_path, {("resnet18", "origin"): [90, 91, 92], ("resnet18", "maxpool"): [70, 71.5, 72]})
+    ablation = build(tmp_path)
+    row = comparison(ablation, "origin", "maxpool")
+    assert row["low"] > 0 and row["verdict"] == "none"
+    assert "max stands at 71.2 %, below 3 x chance (75 %)" in row["sentence"]
+    assert all(answer["verdicts"].get("resnet18", "none") == "none" for answer in ablation["answers"][:3])
+
+
+def test_only_equal_settings_are_compared_and_each_group_is_named(tmp_path):
+    make_run(tmp_path / "a", "origin", epochs=5)
+    make_run(tmp_path / "b", "maxpool", epochs=6)
+    make_run(tmp_path / "c", "dropout", epochs=6, stem="small")
+    ablation = build(tmp_path)
+    assert not ablation["comparisons"]
+    assert {row["recipe"] for row in ablation["runs"]} == {
+        "fast (stem standard, epochs 5)", "fast (stem standard, epochs 6)", "fast (stem small, epochs 6)"}
+    assert "no seed finished with both origin and maxpool" in ablation["answers"][0]["sentence"].lower()
+
+
+def test_unfinished_and_diverged_seeds_are_rows_and_are_named(tmp_path):
+    make_study(tmp_path, {("resnet18", "origin"): [85, 86, 87, 88], ("resnet18", "maxpool"): [80, 81, 82, 83]}, seeds=2)
+    make_run(tmp_path / "cut", "maxpool", 2, rows=[make_row(1, 50.0)])
+    make_run(tmp_path / "diverged", "origin", 3, rows=[make_row(1, 50.0, train_loss=None)])
+    ablation = build(tmp_path)
+    assert sorted(row["status"] for row in ablation["runs"]) == ["diverged", *["done"] * 4, "unfinished"]
+    row = comparison(ablation, "origin", "maxpool")
+    assert row["n"] == 2
+    assert row["sentence"].endswith("left out: seed 2 of origin (missing), seed 2 of maxpool (unfinished), "
+                                    "seed 3 of origin (diverged), seed 3 of maxpool (missing)")
+
+
+def test_what_cannot_be_told_about_is_left_out_in_a_line(tmp_path):
+    make_run(tmp_path / "good" / "0", "origin", 0)
+    make_run(tmp_path / "good" / "1", "origin", 1)
+    make_run(tmp_path / "twin", "origin", 1)
+    make_run(tmp_path / "other", "origin", 2, fingerprints={"train": "1f", "val": "other"})
+    make_run(tmp_path / "gap", "origin", 3, rows=[make_row(1, 50.0), make_row(3, 60.0)])
+    make_run(tmp_path / "cell", "origin", 4, rows=[make_row(1, 50.0, val_loss="low")])
+    (make_run(tmp_path / "config", "origin", 5) / "config.yaml").write_text("epochs: [")
+    (make_run(tmp_path / "noconfig", "origin", 6) / "config.yaml").unlink()
+    (make_run(tmp_path / "env", "origin", 7) / "env.json").write_text("{")
+    (make_run(tmp_path / "empty", "origin", 8) / "metrics.jsonl").write_text("")
+    (make_run(tmp_path / "unknown", "origin", 9) / "env.json").write_text(json.dumps(environment()))
+    (tmp_path / "hollow").mkdir()
+    ablation = build(tmp_path, tmp_path / "hollow", tmp_path / "nowhere")
+    assert len(ablation["runs"]) == 2
+    said = {line.split(":")[0].rpartition("/")[2]: line for line in ablation["left_out"]}
+    assert said.keys() == {"twin", "other", "gap", "cell", "config", "noconfig", "env", "empty", "unknown", "hollow",
+                           "nowhere"}
+    assert "other images" in said["other"] and "damaged at epoch 2" in said["gap"] and "empty" in said["empty"]
+    assert all("\n" not in line for line in ablation["left_out"])
+
+
+def test_the_claims_tell_numbers_and_what_they_show(tmp_path):
+    def rising(seed):
+        return [make_row(n, 80 + n, val_loss=loss, train_loss=0.01)
+                for n, loss in enumerate((1.0, 0.5 + seed / 50, 0.6, 0.9), 1)]
+
+    for seed in range(3):
+        make_run(tmp_path / f"o{seed}", "origin", seed, rows=rising(seed), epochs=4, label_smoothing=0.0)
+        make_run(tmp_path / f"m{seed}", "maxpool", seed, rows=rising(2 * seed), epochs=4, label_smoothing=0.0)
+    claims = {row["claim"]: row for row in build(tmp_path)["claims"]}
+    falls = claims["validation loss falls, then rises"]
+    assert falls["holds"] is True and "origin lowest at epoch 2 of 4, then +0.380 ± 0.050 nats (n=3)" \
+        in falls["sentence"].lower()
+    assert claims["training loss goes to 0 for all"]["holds"] is True
+    assert claims["macro-F1 ranks like top-1"]["holds"] is True
+    assert claims["origin converges faster than maxpool"]["holds"] is None
+    assert "highest for origin at epochs 1 to 4" in claims["which variant leads at which epoch"]["sentence"]
