@@ -1,6 +1,7 @@
 """`bench step` and `bench e2e`: their rows, their turns, what fails, the peers, the pictures."""
 
 import json
+import subprocess
 import sys
 import types
 
@@ -151,6 +152,14 @@ def test_peers_need_the_source_tree(monkeypatch, tmp_path):
     monkeypatch.setattr(bench_peers.fasttrain, "__file__", str(tmp_path / "fasttrain" / "__init__.py"))
     with pytest.raises(ConfigError, match="from a clone"):
         bench_e2e(RunConfig(**TINY), peers=True)
+
+
+def test_peers_are_found_from_any_folder(tmp_path):
+    code = ("import sys; from fasttrain.perf.bench.peers import load_peers\n"
+            "path = list(sys.path); peers = load_peers()\n"
+            "assert set(peers.NETWORKS) == {'torchvision', 'timm'} and sys.path == path")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_contenders_of_fasttrain_measure_what_they_run():
