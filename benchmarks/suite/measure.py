@@ -21,7 +21,7 @@ from fasttrain import environment
 from fasttrain import runtime as runtimes
 from fasttrain.config import RunConfig
 from fasttrain.data import loaders
-from fasttrain.data.pack import open_pack, open_splits
+from fasttrain.data.pack import open_pack
 from fasttrain.data.sources import open_source
 from fasttrain.perf import ceilings
 from fasttrain.perf.bench.contenders import EndToEnd, Strict
@@ -30,8 +30,8 @@ from fasttrain.perf.bench.rows import make_row
 from fasttrain.perf.bench.step import CONTENDER
 from fasttrain.registry import LOADERS
 from fasttrain.runs import lifecycle
+from fasttrain.train.build import build
 from fasttrain.train.events import EventLog
-from fasttrain.train.trainer import Trainer
 
 GPU_FACTS = "name,driver_version,pstate,clocks.sm,clocks.max.sm,clocks.mem,power.draw,power.limit,temperature.gpu"
 
@@ -99,9 +99,7 @@ def first_step(keep, config, cold=False):
         if cold:
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty
         imported = process_seconds()
-        config = RunConfig(**config)
-        train, val = open_splits(config)
-        trainer = Trainer(config, runtimes.resolve(config), train, val, None, EventLog([Strict()]))
+        trainer = build(RunConfig(**config)).trainer(EventLog([Strict()]))
         trainer.warm_up()
         trainer.step.train(next(iter(trainer.train_loader)), 0.0, 0, 0)
         trainer.runtime.synchronize()

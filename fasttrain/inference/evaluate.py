@@ -15,6 +15,7 @@ from fasttrain.errors import DataError
 from fasttrain.inference import SPLITS
 from fasttrain.inference.trained import load_trained
 from fasttrain.train import metrics
+from fasttrain.train.compile import warm_up
 from fasttrain.train.step import Step
 
 
@@ -68,7 +69,7 @@ def measure(step, loader, warn):
     with contextlib.closing(loader), progress_bar(True) as bar:
         task = bar.add_task("evaluating", total=len(loader))
         if step.runtime.compile != "off":
-            step.warm_up(None, next(iter(loader)), warn)
+            warm_up(step, None, next(iter(loader)), warn)
         step.reset()
         started = time.monotonic()
         for batch in loader:

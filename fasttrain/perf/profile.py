@@ -12,9 +12,9 @@ import torch
 
 from fasttrain.perf import ceilings as machine
 from fasttrain.perf.cost import step_cost
-from fasttrain.perf.timeline import Marks, mark_milliseconds
+from fasttrain.perf.timeline import Marks, Timeline, mark_milliseconds
 from fasttrain.perf.verdict import Shares, bound_by, sentence
-from fasttrain.train.compile import Captured
+from fasttrain.train.compile import untouched
 
 PHASES = ("loader_wait", "host_to_device", "forward", "backward", "optimizer", "other")
 UNTIMED_STEPS = 3
@@ -35,7 +35,7 @@ def profile(step, loader, loader_name, steps, trace_path=None):
 
     Writes a gzipped Chrome trace to `trace_path` (open it in https://ui.perfetto.dev). The weights stay as they were.
     """
-    with step.untouched():
+    with untouched(step):
         whole = time_whole(step, loader, steps)
         split = time_split(step, loader, steps)
         traced = trace(step, loader, trace_path)
@@ -90,36 +90,17 @@ def time_whole(step, loader, steps):
 
 
 def time_split(step, loader, steps):
-    """Pass B, ms: [steps, phases] in the order of PHASES."""
-    batches = endless(loader)
-    step.prepare(0.0, 0)
-    for number in range(UNTIMED_STEPS):
-        split_step(step, batches, number, Marks(step.runtime.device))
-    step.runtime.synchronize()
-    marks = Marks(step.runtime.device)
-    marks.mark()
-    for number in range(steps):
-        split_step(step, batches, number, marks)
-    return marks.milliseconds(len(PHASES))
-
-
-def split_step(step, batches, number, marks):
-    """The pieces of `Step.train`, a mark after each; those of no phase of their own come last."""
-    batch = next(batches)
-    marks.mark()
-    captured = isinstance(step.run_train, Captured)
-    images, labels = step.run_train.take(*batch[:2]) if captured else batch[:2]
-    marks.mark()
-    loss, sums = step.forward(images, labels)
-    marks.mark()
-    step.backward(loss)
-    marks.mark()
-    step.optimize()
-    marks.mark()
-    step.record(loss, sums)
-    step.losses[number % len(step.losses)] = step.loss
-    step.prepare(0.0, number + 1)
-    marks.mark()
+    """Pass B, ms: [steps, phases] in the order of PHASES, by the step's own marks."""
+    batches, timeline = endless(loader), Timeline(step.runtime.device)
+    with step.marked(timeline.mark):
+        for number in range(UNTIMED_STEPS + steps):
+            if number == UNTIMED_STEPS:
+                step.runtime.synchronize()
+                timeline.start()
+            batch = next(batches)
+            timeline.mark("loader_wait")
+            train(step, batch, number)
+    return timeline.milliseconds(PHASES, steps)
 
 
 def trace(step, loader, path):

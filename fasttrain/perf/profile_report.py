@@ -4,15 +4,12 @@ import json
 import math
 from pathlib import Path
 
-from fasttrain import runtime as runtimes
-from fasttrain.config import fit_to_data
-from fasttrain.data.pack import open_splits
 from fasttrain.environment import versions
 from fasttrain.errors import ConfigError
 from fasttrain.perf.verdict import flop_rate
 from fasttrain.plotting import BLACK, BLUE, GREEN, ORANGE, new_figure, save
-from fasttrain.train.events import EventLog, Sink
-from fasttrain.train.trainer import Trainer
+from fasttrain.runtime import memory_errors
+from fasttrain.train.build import build
 
 # Okabe and Ito's colours again, with a hatch each, for print in black and white
 PHASE_STYLES = {
@@ -147,13 +144,11 @@ def profile(config, steps=30):
     from fasttrain.perf.profile import profile as measure
 
     folder = Path(config.out or Path("profiles") / config.variant)
-    runtime = runtimes.resolve(config)
-    train, val = open_splits(config)
-    config = fit_to_data(config, len(train))
+    job = build(config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with runtimes.memory_errors(config.batch_size):
-            trainer = Trainer(config, runtime, train, val, None, EventLog([Sink()]))
+        with memory_errors(job.config.batch_size):
+            trainer = job.trainer()
             trainer.warm_up()
             found = measure(trainer.step, trainer.train_loader, trainer.loader_name, steps, folder / "trace.json.gz")
             trainer.close()

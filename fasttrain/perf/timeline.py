@@ -31,6 +31,29 @@ class Marks:
         return np.array(spans).reshape(-1, phases)
 
 
+class Timeline:
+    """Marks with names: what lies between a mark and the one before it counts for its name."""
+
+    def __init__(self, device):
+        self.marks, self.names = Marks(device), []
+
+    def start(self):
+        """Begins anew with the next span."""
+        self.marks.marks.clear()
+        self.names.clear()
+        self.marks.mark()
+
+    def mark(self, name):
+        self.marks.mark()
+        self.names.append(name)
+
+    def milliseconds(self, phases, steps):
+        """Returns the ms of each phase in each step, [steps, phases]; steps have equal marks. Waits for the device."""
+        spans = self.marks.milliseconds().reshape(steps, -1)
+        names = np.array(self.names).reshape(steps, -1)[0]
+        return np.stack([spans[:, names == phase].sum(1) for phase in phases], axis=1)
+
+
 def mark_milliseconds(device, count=1000):
     """What one mark costs the host."""
     marks = Marks(device)

@@ -1,58 +1,60 @@
-"""The commands as functions: what `fasttrain run` does is `run(RunConfig(...))` in a notebook."""
+"""A run from start to finish: what `fasttrain run` does is `run(RunConfig(...))` in a notebook."""
+
+from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from fasttrain import runtime as runtimes
-from fasttrain.config import fit_to_data
-from fasttrain.data.pack import open_splits
+from fasttrain.config import RunConfig
+from fasttrain.data.batch import Batch
 from fasttrain.environment import versions
 from fasttrain.errors import DivergedError, Interrupted
 from fasttrain.perf import ceilings
 from fasttrain.perf.cost import step_cost
 from fasttrain.runs import folder as run_folder
-from fasttrain.runs.run import load_run
-from fasttrain.runs.sinks.files import write_rows
+from fasttrain.runs.run import Run
+from fasttrain.runtime import memory_errors
+from fasttrain.train.build import Job, build
 from fasttrain.train.checkpoint import Checkpoints, disk_bytes
-from fasttrain.train.events import EventLog, Sink
+from fasttrain.train.events import EventLog, Finish, Sink, Start
 from fasttrain.train.interrupt import StopFlag
+from fasttrain.train.rows import Row
+from fasttrain.train.step import Step
 from fasttrain.train.timing import peak_memory_bytes
 from fasttrain.train.trainer import Trainer
 
 
-def run(config, sinks=None, console=None):
-    """Trains the variant that `config` (a RunConfig) describes and returns its `Run` (see `load_run`).
+def run(config: RunConfig, sinks: Iterable[Sink] | None = None, console: Sink | None = None) -> Run:
+    """Trains the variant that `config` describes and returns its Run.
 
-    `sinks` replaces the console and the files that a run folder gets by observers of one's own (without a `FilesSink`
-    among them there is no Run to return), `console` only the console. Raises ConfigError, DataError, DivergedError, or
-    Interrupted after a signal; each has its `exit_code`.
+    `sinks` replaces the console and the files that a run folder gets by observers of one's own, `console` only the
+    console. Raises ConfigError, DataError, DivergedError, or Interrupted after a signal; each has its `exit_code`.
     """
     started = time.monotonic()
-    runtime = runtimes.resolve(config)
     run_folder.refuse_taken(config)
-    train, val = open_splits(config, print)
-    config = fit_to_data(config, len(train))
-    folder = run_folder.claimed(config, disk_bytes(config, train.num_classes))
+    job = build(config, print)
+    folder = run_folder.claimed(job.config, disk_bytes(job.config, job.train.num_classes))
     events = EventLog(default_sinks(folder.path, console) if sinks is None else sinks)
     try:
-        with StopFlag().listening() as stop, runtimes.memory_errors(config.batch_size):
-            trainer = Trainer(config, runtime, train, val, folder.checkpoints, events)
+        with StopFlag().listening() as stop, memory_errors(job.config.batch_size):
+            trainer = job.trainer(events, folder.checkpoints)
             if folder.resumed:
                 trainer.load_state_dict(folder.checkpoints.load_newest(lambda text: events.message(text, "warning")))
-                write_rows(folder.path, trainer.rows)  # the file's last lines may have gone with the power
-            events.start(describe(trainer, folder.path, train, val))
+            start = describe(job, trainer, folder.path)
+            events.start(start)
             train_to_the_end(trainer, events, started, stop)
     finally:
         events.close()
         folder.release()
-    return load_run(folder.path) if (folder.path / "env.json").exists() else None
+    return Run(folder.path, job.config, trainer.rows, start.report)
 
 
-def train_to_the_end(trainer, events, started, stop):
-    """Fits and tells how it ended, whichever way that is; a signal meanwhile cuts no file off."""
+def train_to_the_end(trainer: Trainer, events: EventLog, started: float, stop: StopFlag) -> None:
+    """Trains to the end and emits the finish event, whichever way it ends."""
     status = "failed"
     try:
         trainer.fit(stop)
@@ -68,26 +70,26 @@ def train_to_the_end(trainer, events, started, stop):
         trainer.close()
 
 
-def dry_run(config):
+def dry_run(config: RunConfig) -> list[str]:
     """Builds everything, does one train step, one eval step, one save and load; returns the lines that say so."""
-    runtime = runtimes.resolve(config)
-    train, val = open_splits(config, print)
-    config = fit_to_data(config, len(train))
-    with tempfile.TemporaryDirectory() as scratch, runtimes.memory_errors(config.batch_size):
-        checkpoints = Checkpoints(scratch)
-        trainer = Trainer(config, runtime, train, val, checkpoints, EventLog([Sink()]))
+    job = build(config, print)
+    with tempfile.TemporaryDirectory() as scratch, memory_errors(job.config.batch_size):
+        trainer = job.trainer(checkpoints=Checkpoints(scratch))
         trainer.warm_up()
-        steps = [train_once(trainer, size) for size in trainer.step.sizes]
+        batch, val_batch = trainer.first_batch(), next(iter(trainer.val_loader))
+        steps = [train_once(trainer.step, batch, size) for size in trainer.step.sizes]
         started = time.monotonic()
-        trainer.step.evaluate(next(iter(trainer.val_loader)))
-        runtime.synchronize()
+        trainer.step.evaluate(val_batch)
+        job.runtime.synchronize()
         eval_seconds = time.monotonic() - started
-        checkpoints.save("last", trainer.state_dict(), epoch=0)
-        trainer.load_state_dict(checkpoints.load("last"))
+        trainer.checkpoints.save("last", trainer.state_dict(), epoch=0)
+        trainer.load_state_dict(trainer.checkpoints.load("last"))
         size = (Path(scratch) / "last.pt").stat().st_size
         trainer.close()
+    config = job.config
     return [
-        f"{config.variant}: {len(train):,} training and {len(val):,} validation images, {train.num_classes} classes",
+        f"{config.variant}: {len(job.train):,} training and {len(job.val):,} validation images, "
+        f"{job.train.num_classes} classes",
         *trainer.notes,
         *steps, f"one eval step: {eval_seconds:.2f} s",
         f"checkpoint saved and loaded: {size / 1e6:.1f} MB",
@@ -95,64 +97,57 @@ def dry_run(config):
     ]
 
 
-def train_once(trainer, size):
+def train_once(step: Step, batch: Batch, size: int) -> str:
     """Does one train step at `size` px; returns the line that says so."""
-    trainer.step.resize(size)
-    batch, started = next(iter(trainer.train_loader)), time.monotonic()
-    trainer.step.train(batch, trainer.config.lr, 0, 0)
-    loss = trainer.step.losses[0].item()
-    shrunk = f" at {size} px" if len(trainer.step.sizes) > 1 else ""
+    step.size, started = size, time.monotonic()
+    step.train(batch, step.config.lr, 0, 0)
+    loss = step.losses[0].item()
+    shrunk = f" at {size} px" if len(step.sizes) > 1 else ""
     return f"one train step of {batch.valid} images{shrunk}: {time.monotonic() - started:.2f} s, loss {loss:.3f}"
 
 
-def default_sinks(folder, console=None):
-    """What a run shows and writes: console, log and metrics files, pictures drawn from these, TensorBoard with both."""
+def default_sinks(folder: Path, console: Sink | None = None) -> list[Sink]:
+    """Returns what shows and writes a run: console, log, metrics, pictures, TensorBoard."""
     from fasttrain.runs.sinks.console import console_sink
     from fasttrain.runs.sinks.files import FilesSink, LogSink
     from fasttrain.runs.sinks.pictures import PicturesSink
     from fasttrain.runs.sinks.tensorboard import TensorBoardSink
 
-    console = console or console_sink()
-    return [console, LogSink(folder), FilesSink(folder), PicturesSink(folder), TensorBoardSink(folder)]
+    return [console or console_sink(), LogSink(folder), FilesSink(folder), PicturesSink(folder),
+            TensorBoardSink(folder)]
 
 
-def describe(trainer, folder, train, val):
-    """The `start` event: what is trained on what, where and how."""
-    config, runtime, model = trainer.config, trainer.runtime, trainer.step.model
-    batch = next(iter(trainer.train_loader))
-    example = trainer.step.normalize(batch.images[:1])
-    return {
-        "variant": config.variant, "config": config.to_dict(), "folder": Path(folder), "epochs": config.epochs,
-        "sizes": config.train_sizes, "steps_per_epoch": len(trainer.train_loader), "train_images": len(train),
-        "val_images": len(val), "num_classes": train.num_classes, "class_names": list(train.class_names),
-        "fingerprints": trainer.data,
-        "parameters": sum(p.numel() for p in model.parameters()), "device": str(runtime.device),
-        "precision": runtime.precision, "compile": runtime.compile, "loader": trainer.loader_name,
-        "notes": trainer.notes, "resumed_from": len(trainer.rows), "environment": versions(),
-        "command": config.command(), "train_batch": (batch.images[:32].cpu().numpy(), batch.labels[:32].cpu().numpy()),
-        "model_for_graph": (model, example),
-    }
+def describe(job: Job, trainer: Trainer, folder: Path) -> Start:
+    """Returns the start event: what is trained on what, where and how."""
+    runtime, step, batch = job.runtime, trainer.step, trainer.first_batch()
+    return Start(
+        config=job.config, folder=Path(folder), steps_per_epoch=len(trainer.train_loader),
+        train_images=len(job.train), val_images=len(job.val), class_names=list(job.train.class_names),
+        fingerprints=trainer.data, parameters=sum(p.numel() for p in step.model.parameters()),
+        device=str(runtime.device), precision=runtime.precision, compile=runtime.compile, loader=trainer.loader_name,
+        notes=trainer.notes, environment=versions(), rows=list(trainer.rows),
+        train_batch=(batch.images[:32].cpu().numpy(), batch.labels[:32].cpu().numpy()),
+        model_for_graph=(step.model, step.normalize(batch.images[:1])))
 
 
-def summarize(trainer, status, started):
-    """What a finished, interrupted or diverged run comes down to: the `finish` event and summary.json."""
+def summarize(trainer: Trainer, status: str, started: float) -> Finish:
+    """Returns the finish event of a run that ended by `status` and began at `started`, `time.monotonic()`."""
     rows = trainer.rows
-    best = max(rows, key=lambda row: row["val_top1"], default={})
-    seconds = time.monotonic() - started
-    speeds = [row["images_per_second"] for row in rows]
-    waits = [row["data_wait_fraction"] for row in rows]
-    speed = float(np.median(speeds)) if speeds else None
-    memory = peak_memory_bytes(trainer.runtime.device)
-    return {"status": status, "epochs": len(rows), "best_epoch": best.get("epoch"),
-            "best_val_top1": best.get("val_top1"), "final": rows[-1] if rows else {}, "seconds": seconds,
-            "images_per_second": speed, "mfu": utilization(trainer.step, rows) if status == "done" else None,
-            "data_wait_fraction": float(np.median(waits)) if waits else None,
-            "compile_seconds": trainer.step.compile_seconds,
-            "confusion": trainer.confusion, "predictions": trainer.predictions(), "peak_memory_bytes": memory}
+    return Finish(
+        status=status, rows=rows, seconds=time.monotonic() - started,
+        images_per_second=median(rows, "images_per_second"), data_wait_fraction=median(rows, "data_wait_fraction"),
+        mfu=utilization(trainer.step, rows) if status == "done" else None,
+        compile_seconds=trainer.step.compile_seconds, peak_memory_bytes=peak_memory_bytes(trainer.runtime.device),
+        confusion=trainer.confusion, predictions=trainer.predictions())
 
 
-def utilization(step, rows):
-    """Model FLOP utilisation (MFU): training's arithmetic as a share of what a large matrix product reaches, measured.
+def median(rows: list[Row], key: str) -> float | None:
+    """Returns the median of a column; None without rows."""
+    return float(np.median([row[key] for row in rows])) if rows else None
+
+
+def utilization(step: Step, rows: list[Row]) -> float | None:
+    """Returns the model FLOP utilisation (MFU): training's arithmetic as a share of a large matrix product's, measured.
 
     The median over the epochs, each at its own image size. None where there is no memory left to measure it in.
     """

@@ -46,7 +46,7 @@ class Run:
 
     @property
     def facts(self):
-        """What the run found at its start (`runs.sinks.files.FACTS`); empty where env.json does not tell."""
+        """What the run found at its start (`events.FACTS`); empty where env.json does not tell."""
         return self.environment.get("run") or {}
 
     @property
@@ -74,7 +74,7 @@ class Run:
         return table if whole else None
 
 
-def load_run(folder):
+def load_run(folder: str | Path) -> Run:
     """Reads a run folder; DataError in one line where it holds no run."""
     folder = Path(folder)
     config = saved_config(folder)

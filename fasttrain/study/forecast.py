@@ -3,28 +3,27 @@
 import functools
 import time
 
-from fasttrain import runtime as runtimes
 from fasttrain.perf.summary import summarize
-from fasttrain.train.events import EventLog, Sink
-from fasttrain.train.trainer import Trainer
+from fasttrain.runtime import memory_errors
+from fasttrain.train.build import Job
 
 TIMED_STEPS = 3
 
 
-def measure(config, train, val):
-    """Seconds that a run of `config` takes on its splits, from its start and a few real steps.
+def measure(job: Job) -> float:
+    """Returns the seconds that a run takes, from its start and a few real steps.
 
     ConfigError where it has no room.
     """
-    started, runtime = time.perf_counter(), runtimes.resolve(config)
-    with runtimes.memory_errors(config.batch_size):
-        trainer = Trainer(config, runtime, train, val, None, EventLog([Sink()]))
+    started, config, runtime = time.perf_counter(), job.config, job.runtime
+    with memory_errors(config.batch_size):
+        trainer = job.trainer()
         try:
             trainer.warm_up()
             step, starting = trainer.step, time.perf_counter() - started
             trained = 0.0
             for size in step.sizes:
-                step.resize(size)
+                step.size = size
                 epoch = len(trainer.train_loader) * seconds_each(trainer.train_loader, runtime,
                                                                  lambda batch, n: step.train(batch, 0.0, n, 0))
                 trained += config.train_sizes.count(size) * epoch

@@ -14,11 +14,13 @@ from fasttrain.errors import ConfigError, DataError, FasttrainError, Interrupted
 from fasttrain.format import duration
 from fasttrain.runs import folder as run_folder
 from fasttrain.runs.run import load_run
+from fasttrain.runtime import resolve
 from fasttrain.study import worker
 from fasttrain.study.analysis.ablation import build_ablation, write_ablation
 from fasttrain.study.analysis.collect import find_folders, read_runs
 from fasttrain.study.forecast import Forecast, measure
 from fasttrain.study.pages import write_report
+from fasttrain.train.build import Job
 from fasttrain.train.checkpoint import Checkpoints
 
 UNFINISHED = ("to do", "unfinished")
@@ -49,7 +51,7 @@ def dry_run(configs, folder):
         now = state(config)
         if now in UNFINISHED:
             if forecast.key(config) not in forecast.seconds:
-                forecast.learn(config, measure(config, *splits))
+                forecast.learn(config, measure(Job(config, resolve(config), *splits)))
             left.append(forecast.of(config) * (1 - (saved_epochs(config) or 0) / config.epochs))
             now = f"{now:<12} {duration(left[-1]):>8}"
         lines.append(f"{name(config):<32} {now}")

@@ -89,8 +89,8 @@ class Relay(Sink):
     def __init__(self, tell):
         self.tell, self.told = tell, 0.0
 
-    def start(self, info):
-        self.pace = Pace(info["val_images"])
+    def start(self, start):
+        self.pace = Pace(start.val_images, start.config.train_sizes)
 
     def progress(self, progress):
         self.pace.update(progress)
@@ -99,7 +99,7 @@ class Relay(Sink):
             self.told = now
             self.tell({"epoch": progress.epoch, "epochs": progress.epochs, "left": self.pace.run_left()})
 
-    def epoch(self, row):
+    def epoch(self, epoch):
         self.pace.end_epoch()
 
 

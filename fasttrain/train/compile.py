@@ -1,18 +1,126 @@
-"""Two ways to run a function of one batch faster: compiled into fused kernels, and captured as one CUDA graph."""
+"""Faster forms of a Step's functions: compiled into fused kernels, and captured as one CUDA graph a step."""
 
+from __future__ import annotations
+
+import contextlib
+import functools
 import os
 import re
+import time
 import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+
+from fasttrain.data.batch import Batch
+from fasttrain.runtime import out_of_memory
+from fasttrain.storage import use_compile_cache
+from fasttrain.train.step import Step
 
 # Steps before a capture: libraries choose their algorithms and set up their buffers in the first ones.
 REHEARSALS = 3
 
 
-def with_sound_cache(function, *arguments):
-    """Calls `function`; kernels in the compile cache that cannot be loaded are deleted, to be made anew.
+def warm_up(step: Step, train_batch: Batch | None, eval_batch: Batch | None, warn: Callable[[str], None]) -> None:
+    """Compiles and captures, as the runtime says, on real shapes without training: the step's state stays as it is.
+
+    Every image size of the run gets its own form. Where one fails, the step falls back to the next simpler form and
+    `warn` gets one line that says so. Without an `eval_batch` only training is prepared, and the other way round. The
+    time goes to `step.compile_seconds`.
+    """
+    if step.runtime.compile == "off":
+        return
+    started = time.monotonic()
+    use_compile_cache()
+    state = optimizer_state(step)
+    with untouched(step):
+        compiled = attempt(step, functools.partial(compile_forward, step, train_batch, eval_batch), step.run_eagerly,
+                           warn, "eager")
+        if compiled and step.runtime.cuda_graphs:
+            attempt(step, functools.partial(capture, step, train_batch, eval_batch, state), step.launch_singly, warn,
+                    "without a CUDA graph")
+    step.runtime.synchronize()
+    step.compile_seconds = time.monotonic() - started
+
+
+def attempt(step: Step, prepare: Callable[[], None], undo: Callable[[], None], warn: Callable[[str], None],
+            otherwise: str) -> bool:
+    """Returns whether `prepare` worked; if not, calls `undo`. A simpler form is no remedy for lack of memory."""
+    try:
+        with_sound_cache(prepare)
+    except Exception as error:  # compilers and drivers fail in as many ways as there are toolchains
+        if out_of_memory(error):
+            raise
+        undo()
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        warn(f"compile {step.runtime.compile} failed, training goes on {otherwise}: {reason}")
+        return False
+    return True
+
+
+def compile_forward(step: Step, train_batch: Batch | None, eval_batch: Batch | None) -> None:
+    """Puts compiled forward passes, with their backward passes, in their places and runs each once."""
+    step.forward_eval = Compiled(step.eval_sums, step.runtime.inductor_mode)
+    step.forward_train = {size: Compiled(step.loss_and_sums, step.runtime.inductor_mode) for size in step.sizes}
+    for _ in at_each_size(step) if train_batch is not None else ():
+        step.train(train_batch, 0.0, 0, 0)
+    if eval_batch is not None:
+        step.evaluate(eval_batch)
+
+
+def capture(step: Step, train_batch: Batch | None, eval_batch: Batch | None, state: set) -> None:
+    """Puts CUDA graphs of whole steps in their places. state: what the optimizer kept before its first step."""
+    if optimizer_state(step) != state:
+        raise RuntimeError(f"{type(step.optimizer).__name__} makes its state in its first step, after a capture")
+    pool = torch.cuda.graph_pool_handle()
+    for size in at_each_size(step) if train_batch is not None else ():
+        step.prepare(0.0, 0)
+        step.launch_train[size] = Captured(step.update, train_batch[:2], pool)
+    if eval_batch is not None:
+        step.evaluate(eval_batch)
+        with torch.no_grad():
+            step.launch_eval = Captured(step.count, eval_batch[:3], pool)
+
+
+def at_each_size(step: Step) -> Iterator[int]:
+    """Yields the image sizes of the run, the step set to each meanwhile and back in the end."""
+    before = step.size
+    for size in step.sizes:
+        step.size = size
+        yield size
+    step.size = before
+
+
+def optimizer_state(step: Step) -> set:
+    """What the optimizer keeps: a (parameter, key) pair for each value."""
+    return {(id(parameter), key) for parameter, state in step.optimizer.state.items() for key in state}
+
+
+@contextlib.contextmanager
+def untouched(step: Step) -> Iterator[None]:
+    """Takes back what steps do inside the block: to weights, statistics, optimizer, sums and random generators.
+
+    State that the optimizer makes in its first step is removed again.
+    """
+    before = [(tensor, tensor.detach().clone()) for tensor in step.changing()]
+    states = {parameter: dict(state) for parameter, state in step.optimizer.state.items()}
+    scaler, devices = step.scaler.state_dict(), [step.runtime.device] if step.runtime.device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        step.optimizer.zero_grad(set_to_none=True)
+        step.optimizer.state.clear()
+        step.optimizer.state.update(states)
+        step.scaler.load_state_dict(scaler)
+        with torch.no_grad():
+            for tensor, kept in before:
+                tensor.copy_(kept)
+
+
+def with_sound_cache(function: Callable, *arguments):
+    """Calls `function` and returns its result; deletes kernels in the compile cache that cannot be loaded, and retries.
 
     A compiler that is killed, or finds the disk full, leaves half a file, and inductor takes it for a whole one.
     """
@@ -28,19 +136,19 @@ def with_sound_cache(function, *arguments):
             Path(kernel[1]).unlink()
 
 
-def in_compile_cache(path):
-    """Whether `path` is a file in the folder where inductor keeps what it compiled."""
+def in_compile_cache(path: str) -> bool:
+    """Returns whether `path` is a file in the folder where inductor keeps what it compiled."""
     folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     return folder is not None and Path(path).is_file() and Path(folder) in Path(path).parents
 
 
 class Compiled:
-    """The method `function` as one graph without breaks, for the shape of images that it sees first.
+    """Runs the method `function` as one graph without breaks, for the shape of images that it sees first.
 
-    It runs other shapes as it is, so a shorter last batch compiles nothing new.
+    Other shapes run as they are, so a shorter last batch compiles nothing new.
     """
 
-    def __init__(self, function, mode):
+    def __init__(self, function: Callable, mode: str):
         self.function, self.shape = function, None
         self.compiled = torch.compile(with_own_code(function), mode=mode, fullgraph=True, dynamic=False)
 
@@ -50,8 +158,8 @@ class Compiled:
         return (self.compiled if images.shape == self.shape else self.function)(images, *rest)
 
 
-def with_own_code(method):
-    """A copy of a bound method with its own code object, per which torch limits the number of compilations."""
+def with_own_code(method: types.MethodType) -> types.MethodType:
+    """Returns a copy of a bound method with a code object of its own: torch limits the compilations of each."""
     inner = method.__func__
     copy = types.FunctionType(inner.__code__.replace(), inner.__globals__, inner.__name__, inner.__defaults__,
                               inner.__closure__)
@@ -59,13 +167,13 @@ def with_own_code(method):
 
 
 class Captured:
-    """`function(*inputs)` as one CUDA graph: a call copies its inputs into fixed buffers and launches once.
+    """Runs `function(*inputs)` as one CUDA graph: a call copies its inputs into fixed buffers and launches once.
 
-    `function` returns nothing: it works on tensors that stay where they are. The default generator's seed and offset
-    are read at each replay, so a seed set before a call counts. Inputs of other shapes run `function` as it is.
+    `function` returns nothing and works on tensors that stay where they are. A replay reads the default generator's
+    seed and offset, so a seed set before a call counts. Inputs of other shapes run `function` as it is.
     """
 
-    def __init__(self, function, inputs, pool):
+    def __init__(self, function: Callable[..., None], inputs: tuple[torch.Tensor, ...], pool: tuple[int, int]):
         self.function = function
         self.inputs = [tensor.clone() for tensor in inputs]
         # autograd runs backward on the stream of the forward pass and remembers it: rehearse where it is captured
@@ -86,8 +194,12 @@ class Captured:
         self.take(*inputs)
         self.graph.replay()
 
-    def take(self, *inputs):
-        """Copies inputs into the fixed buffers, and returns these."""
+    def singly(self, *inputs: torch.Tensor) -> None:
+        """Does the same without the graph: copies the inputs, then launches the kernels one by one."""
+        self.take(*inputs)
+        self.function(*self.inputs)
+
+    def take(self, *inputs: torch.Tensor) -> None:
+        """Copies inputs into the fixed buffers."""
         for given, fixed in zip(inputs, self.inputs, strict=True):
             fixed.copy_(given, non_blocking=True)
-        return self.inputs

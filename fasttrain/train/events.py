@@ -1,14 +1,72 @@
-"""The events of a training run and those who listen to them."""
+"""The events of a training run, and those who listen to them."""
+
+from __future__ import annotations
 
 import contextlib
-from typing import NamedTuple
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fasttrain.config import RunConfig
+from fasttrain.train.rows import Row, best_row
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+# What a config set to `auto` came to, and what the data held: "run" in env.json.
+FACTS = ("train_images", "val_images", "class_names", "fingerprints", "parameters", "device", "precision", "compile",
+         "loader", "notes")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A run begins: what is trained on what, where and how.
+
+    Attributes:
+        config: with numbers for batch size and rate. folder: the run folder.
+        fingerprints: of the `train` and the `val` images, equal for equal ones.
+        device, precision, compile, loader: what every `auto` came to. notes: lines that say why.
+        environment: versions and machine, see `environment.versions`.
+        rows: the epochs that a resumed run builds on.
+        train_batch: images (uint8 [B, S, S, 3]) and labels ([B]) as the network gets them.
+        model_for_graph: the model before it is compiled, and an input for it.
+    """
+
+    config: RunConfig
+    folder: Path
+    steps_per_epoch: int
+    train_images: int
+    val_images: int
+    class_names: list[str]
+    fingerprints: dict[str, str]
+    parameters: int
+    device: str
+    precision: str
+    compile: str
+    loader: str
+    notes: list[str]
+    environment: dict[str, Any]
+    rows: list[Row]
+    train_batch: tuple[np.ndarray, np.ndarray] | None = None
+    model_for_graph: tuple[torch.nn.Module, torch.Tensor] | None = None
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What env.json holds: the environment, and what the run found at its start."""
+        return {**self.environment, "run": {key: getattr(self, key) for key in FACTS}}
 
 
 class Progress(NamedTuple):
     """Where a run stands inside an epoch. Counts and times start anew with each phase."""
 
     phase: str  # "train" or "val"
-    epoch: int  # 1-based
+    epoch: int  # from 1
     epochs: int
     step: int  # steps done
     steps: int  # steps of this phase
@@ -17,48 +75,88 @@ class Progress(NamedTuple):
     data_wait_seconds: float
 
 
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch is over.
+
+    Attributes:
+        row: its line of `metrics.jsonl`, see `rows.COLUMNS`. rows: those of the run so far, this one last.
+        steps: a dict of `step` (from 1, over the whole run), `loss`, `lr` for each of its steps.
+    """
+
+    row: Row
+    rows: list[Row]
+    steps: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Training ended.
+
+    Attributes:
+        status: "done", "interrupted", "diverged" or "failed". rows: of all epochs.
+        images_per_second, data_wait_fraction: medians over the epochs; None without any. mfu: see `utilization`; None
+            unless done. seconds: since this process began.
+        confusion: counts, int [classes, classes], a row for each true class; None before the first evaluation.
+        predictions: of the last evaluation, a numpy array with the fields `label` and `predicted` for each validation
+            image in order; or None.
+    """
+
+    status: str
+    rows: list[Row]
+    seconds: float
+    images_per_second: float | None
+    mfu: float | None
+    data_wait_fraction: float | None
+    compile_seconds: float
+    peak_memory_bytes: int
+    confusion: np.ndarray | None
+    predictions: np.ndarray | None
+
+    @property
+    def best(self) -> Row | None:
+        """The row with the highest validation top-1."""
+        return best_row(self.rows)
+
+    @property
+    def final(self) -> Row | None:
+        """The last epoch's row."""
+        return self.rows[-1] if self.rows else None
+
+
 class Sink:
-    """Listens to a run: any of these may be overridden, none may change what the run does."""
+    """Listens to a run: any of these may be overridden, none may change what the run does.
+
+    Sinks know neither each other nor an order. A sink that draws a picture hands its path to `announce`, and all
+    sinks get it by `picture` after the event that it was drawn in.
+    """
 
     # Whether a run without this sink is worth nothing: then its errors end the run.
     essential = False
 
-    def start(self, info):
-        """Called once, before the first step, with a dict.
+    def start(self, start: Start) -> None:
+        """Called once, before the first step."""
 
-        `config` and `environment` (dicts), `folder` (Path of the run), `command` (that repeats the run), `variant`,
-        `epochs`, `steps_per_epoch`, `train_images`, `val_images`, `num_classes`, `class_names`, `fingerprints` (of the
-        `train` and the `val` images, equal for equal ones), `parameters`, `device`, `precision`, `compile`, `loader`,
-        `notes` (lines on what `auto` chose and why), `sizes` (of the training images in each epoch, in pixels),
-        `resumed_from` (epochs completed earlier, or 0). May be there:
-        `train_batch`, a pair of images (uint8 `[B, S, S, 3]`, numpy) and labels (`[B]`) as the network gets them;
-        `model_for_graph`, a pair of the model before it is compiled and an example input.
-        """
+    def progress(self, progress: Progress) -> None:
+        """Called often from inside the loop: has to return within microseconds, mostly."""
 
-    def progress(self, progress):
-        """Called often from inside the loop with a Progress: has to return within microseconds, mostly."""
+    def epoch(self, epoch: Epoch) -> None:
+        """Called after each epoch."""
 
-    def steps(self, rows):
-        """Called after each epoch with a dict of `step` (from 1, over the whole run), `loss`, `lr` for each step."""
+    def picture(self, path: Path) -> None:
+        """Called with a PNG file of the run folder that was drawn or drawn anew."""
 
-    def epoch(self, row):
-        """Called after each epoch with its row of `metrics.jsonl` (see `rows.COLUMNS`)."""
-
-    def message(self, text, level="info"):
+    def message(self, text: str, level: str = "info") -> None:
         """Called with something worth saying; `level` is "info" or "warning"."""
 
-    def finish(self, summary):
-        """Called when training ended, with a dict.
+    def finish(self, finish: Finish) -> None:
+        """Called when training ended, whichever way."""
 
-        `status` ("done", "interrupted", "diverged" or "failed"), `best_epoch` and `best_val_top1`, `final` (the last
-        row), `seconds`, `images_per_second`, `mfu`, `data_wait_fraction`, `compile_seconds`, `peak_memory_bytes`,
-        `confusion` (counts, numpy `[classes, classes]`, a row for each true class), `predictions` (the last evaluation:
-        a numpy array with the fields `label` and `predicted` for each validation image in order). What is not known is
-        None.
-        """
-
-    def close(self):
+    def close(self) -> None:
         """Called once at the very end, whatever happened."""
+
+    def announce(self, path: Path) -> None:
+        """Tells all sinks of a picture; does nothing outside of an EventLog, which replaces it."""
 
 
 class EventLog(Sink):
@@ -68,28 +166,27 @@ class EventLog(Sink):
     `essential` passes its error on.
     """
 
-    def __init__(self, sinks=()):
-        self.sinks = list(sinks)
+    def __init__(self, sinks: Iterable[Sink] = ()):
+        self.sinks, self.drawn = list(sinks), []
+        for sink in self.sinks:
+            sink.announce = self.drawn.append
 
-    def start(self, info):
-        self._each("start", info)
+    def start(self, start: Start) -> None:
+        self._each("start", start)
 
-    def progress(self, progress):
+    def progress(self, progress: Progress) -> None:
         self._each("progress", progress)
 
-    def steps(self, rows):
-        self._each("steps", rows)
+    def epoch(self, epoch: Epoch) -> None:
+        self._each("epoch", epoch)
 
-    def epoch(self, row):
-        self._each("epoch", row)
-
-    def message(self, text, level="info"):
+    def message(self, text: str, level: str = "info") -> None:
         self._each("message", text, level)
 
-    def finish(self, summary):
-        self._each("finish", summary)
+    def finish(self, finish: Finish) -> None:
+        self._each("finish", finish)
 
-    def close(self):
+    def close(self) -> None:
         for sink in self.sinks:
             with contextlib.suppress(Exception):
                 sink.close()
@@ -103,6 +200,8 @@ class EventLog(Sink):
                 if sink.essential:
                     raise
                 self._drop(sink, error)
+        while self.drawn:
+            self._each("picture", self.drawn.pop(0))
 
     def _drop(self, sink, error):
         self.sinks.remove(sink)

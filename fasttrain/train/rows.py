@@ -1,8 +1,14 @@
 """The rows of `metrics.jsonl`: one per epoch."""
 
+from __future__ import annotations
+
 import json
 import math
 import numbers
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
 
 # Keys whose values differ between two equal runs.
 MEASURED = ("images_per_second", "data_wait_fraction", "seconds", "compile_seconds", "peak_memory_bytes")
@@ -18,19 +24,19 @@ COLUMNS = (
 )
 
 
-def finite(value):
-    """`value`, or None where it is a number that JSON cannot hold (NaN, infinities)."""
+def finite(value: object) -> object:
+    """Returns `value`, or None where it is a number that JSON cannot hold (NaN, infinities)."""
     return None if isinstance(value, numbers.Real) and not math.isfinite(value) else value
 
 
-def row_to_json(row):
-    """One line of JSON with the keys in the order of COLUMNS, others after them; NaN becomes null."""
+def row_to_json(row: Row) -> str:
+    """Returns one line of JSON with the keys in the order of COLUMNS, others after them; NaN becomes null."""
     ordered = {key: row[key] for key in COLUMNS if key in row}
     return json.dumps({key: finite(value) for key, value in {**ordered, **row}.items()},
                       allow_nan=False, default=lambda number: number.item())
 
 
-def read_rows(path, epochs=None):
+def read_rows(path: Path, epochs: int | None = None) -> list[Row]:
     """Reads rows back, in order of epochs: up to epoch `epochs`, one for each (the last written), null as NaN.
 
     A line that was cut off while it was written is left out; a file that is not there holds no rows.
@@ -49,7 +55,7 @@ def read_rows(path, epochs=None):
     return [rows[epoch] for epoch in sorted(rows) if epochs is None or epoch <= epochs]
 
 
-def best_row(rows):
-    """The row with the highest validation top-1, the first of equals; None where none has any."""
+def best_row(rows: list[Row]) -> Row | None:
+    """Returns the row with the highest validation top-1, the first of equals; None where none has any."""
     scored = [row for row in rows if finite(row["val_top1"]) is not None]
     return max(scored, key=lambda row: row["val_top1"], default=None)

@@ -1,69 +1,51 @@
-"""The train step and the eval step: uint8 in, updated weights and metric sums out, nothing read back to the host.
+"""One training step and one evaluation step: uint8 images in, updated weights and metric sums out.
 
-Forward and loss are one function, compiled as one graph together with its backward; the fused optimizer runs beside it.
-On a GPU the whole of it is captured once as a CUDA graph and then replayed, one launch a step.
+Nothing is read back to the host. `compile.py` puts faster forms of the same functions in their places.
 """
+
+from __future__ import annotations
 
 import contextlib
 import functools
-import time
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from fasttrain import keyed
-from fasttrain.runtime import out_of_memory
-from fasttrain.storage import use_compile_cache
+from fasttrain.config import RunConfig
+from fasttrain.data.batch import Batch
+from fasttrain.data.split import Split
+from fasttrain.runtime import Runtime
 from fasttrain.train import metrics
-from fasttrain.train.compile import Captured, Compiled, with_sound_cache
 from fasttrain.train.convolution import use_matrix_products
 from fasttrain.train.ema import Ema
 from fasttrain.train.mix import draw_mix, mix_images, mixed_loss
 from fasttrain.train.optim import build_optimizer
-
-
-class Normalizer:
-    """uint8 [B, S, S, 3] to normalised [B, 3, S, S] in `dtype`: (x / 255 - mean) / std, as one multiply-add."""
-
-    def __init__(self, mean, std, runtime):
-        mean, std = (torch.tensor(v, dtype=torch.float32, device=runtime.device).view(1, 3, 1, 1) for v in (mean, std))
-        self.scale, self.shift = 1 / (255 * std), -mean / std
-        self.runtime = runtime
-
-    def __call__(self, images):
-        # the permuted view of NHWC bytes is the channels-last layout already: nothing moves
-        x = images.permute(0, 3, 1, 2).to(torch.float32)
-        x = torch.addcmul(self.shift, x, self.scale).to(self.runtime.dtype)
-        return x.contiguous(memory_format=self.runtime.memory_format)
-
-
-def shrink(images, size):
-    """uint8 [B, S, S, 3] to uint8 [B, size, size, 3]: bilinear with antialiasing, as Pillow and torch define it.
-
-    A CPU resamples bytes, a GPU float32 and rounds: the two differ by one gray level at most.
-    """
-    if images.shape[1] == size:
-        return images
-    x = images.permute(0, 3, 1, 2)
-    if not images.is_cpu:
-        x = x.float()
-    x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
-    if x.is_floating_point():
-        x = x.round().clamp(0, 255).to(torch.uint8)
-    return x.permute(0, 2, 3, 1)
+from fasttrain.train.pixels import Normalizer, shrink
 
 
 class Step:
-    """Owns model, optimizer and device sums; `train` and `evaluate` take one Batch each.
+    """Owns the model, its optimizer and the sums; `train` and `evaluate` take one Batch each.
 
-    sums: float64 [4] of loss, top-1 hits, top-5 hits, images since `reset`, and with `tta` a fifth: hits where each
-    image is averaged with its mirror image. losses: float32 [steps of an epoch], the
-    loss of each train step; loss: the last one. predicted: int64 [val_images + 1], the class that the evaluation gave
-    each image, -1 before; the last element takes the padding. lr: float32 scalar tensor, valid: int64 scalar tensor.
+    Attributes that others read:
+        sums: float64 [4], loss, top-1 hits, top-5 hits and images since `reset`; with `tta` a fifth, hits where each
+            image is averaged with its mirror image.
+        losses: float32 [steps of an epoch], the loss of each train step. loss: the last one.
+        predicted: int64 [val_images + 1], the class that the evaluation gave each image, -1 before; the last element
+            takes the padding.
+        size: pixels that training shrinks its images to; the trainer sets it between epochs. sizes: those of the run.
+        lr: float32 scalar tensor, so that a schedule neither recompiles nor synchronises.
+        mark: called with the name of each phase of a train step when it ends; `marked` sets it.
+
+    Places for other forms of the same functions: `forward_train`, `launch_train` (by size), `forward_eval`,
+    `launch_eval`.
     """
 
-    def __init__(self, model, config, runtime, split, steps_per_epoch, val_images=0):
-        self.config, self.runtime = config, runtime
+    def __init__(self, model: nn.Module, config: RunConfig, runtime: Runtime, split: Split, steps_per_epoch: int,
+                 val_images: int = 0):
+        self.config, self.runtime, self.classes = config, runtime, split.num_classes
         self.model = model.to(runtime.device, memory_format=runtime.memory_format)
         if runtime.device.type == "cpu" and runtime.channels_last:
             use_matrix_products(self.model)
@@ -75,24 +57,53 @@ class Step:
         zeros = functools.partial(torch.zeros, device=runtime.device)
         self.sums = zeros(4 + config.tta, dtype=torch.float64)
         self.losses, self.loss = zeros(steps_per_epoch), zeros(())
-        self.classes = split.num_classes
         self.predicted = torch.full((val_images + 1,), -1, device=runtime.device)
         self.valid = zeros((), dtype=torch.int64)
         self.mix = zeros(6) if config.mix else None
-        self.forward_train, self.forward_eval = self.loss_and_sums, self.eval_sums
-        self.run_train, self.run_eval = self.update, self.count
         self.sizes = sorted(set(config.train_sizes))
-        self.size, self.other_sizes = self.sizes[-1], {}
-        self.compile_seconds = 0.0
+        self.size, self.mark, self.compile_seconds = self.sizes[-1], no_mark, 0.0
+        self.run_eagerly()
 
-    def resize(self, size):
-        """Trains at `size` pixels from now on, by what was compiled and captured for that size, if anything was."""
-        self.other_sizes[self.size] = self.forward_train, self.run_train
-        self.size = size
-        self.forward_train, self.run_train = self.other_sizes.get(size, (self.loss_and_sums, self.update))
+    # Training
 
-    def loss_and_sums(self, images, labels, mix):
-        """The mean loss of a training batch, and its metric sums. mix: what `draw_mix` drew, float32 [6], or None.
+    def train(self, batch: Batch, lr: float, step: int, index: int) -> None:
+        """Takes one optimizer step. step: counted over the run, keys dropout and mixing. index: place in the epoch."""
+        self.prepare(lr, step)
+        self.mark("other")
+        self.launch_train[self.size](batch.images, batch.labels)
+        self.losses[index] = self.loss
+        self.mark("other")
+
+    def prepare(self, lr: float, step: int) -> None:
+        """Sets what differs from step to step beside the batch: rates, how to mix, the seed of what dropout draws."""
+        torch.manual_seed(keyed.key(self.config.seed, keyed.NOISE, step))
+        self.lr.fill_(lr)
+        if self.ema:
+            self.ema.prepare(step)
+        if self.mix is not None:
+            drawn = draw_mix(self.config.mix, self.config.seed, step, self.size)
+            self.mix.copy_(torch.tensor(drawn, dtype=torch.float32), non_blocking=True)
+        if not self.model.training:
+            self.model.train()
+
+    def update(self, images: Tensor, labels: Tensor) -> None:
+        """Does everything that one training batch changes on the device: what a CUDA graph holds."""
+        self.mark("host_to_device")
+        loss, sums = self.forward_train[self.size](images, labels, self.mix)
+        self.mark("forward")
+        self.scaler.scale(loss).backward()
+        self.mark("backward")
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.ema:
+            self.ema.update()
+        self.mark("optimizer")
+        self.sums[:4].add_(sums)
+        self.loss.copy_(loss.detach())
+
+    def loss_and_sums(self, images: Tensor, labels: Tensor, mix: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns a batch's mean loss and its metric sums. mix: what `draw_mix` drew, float32 [6], or None.
 
         In a mixed batch hits count against the label of the larger share.
         """
@@ -109,8 +120,22 @@ class Step:
             loss, labels = mixed_loss(logits, labels, mix, smoothing)
         return loss, metrics.batch_sums(loss.detach(), logits.detach(), labels)
 
-    def eval_sums(self, images, labels, indices, valid, predicted):
-        """The metric sums of an evaluation batch; puts its classes into `predicted`. valid: the samples that count."""
+    # Evaluation
+
+    @torch.no_grad()
+    def evaluate(self, batch: Batch) -> None:
+        """Adds one evaluation batch to the sums; what lies behind `batch.valid` is padding."""
+        if self.evaluated.training:
+            self.evaluated.eval()
+        self.valid.fill_(batch.valid)
+        self.launch_eval(batch.images, batch.labels, batch.indices)
+
+    def count(self, images: Tensor, labels: Tensor, indices: Tensor) -> None:
+        """Adds what `forward_eval` returns to the sums."""
+        self.sums += self.forward_eval(images, labels, indices, self.valid, self.predicted)
+
+    def eval_sums(self, images: Tensor, labels: Tensor, indices: Tensor, valid: Tensor, predicted: Tensor) -> Tensor:
+        """Returns the metric sums of the first `valid` samples; puts their classes into `predicted`."""
         logits = self.eval_logits(images)
         mask = torch.arange(len(labels), device=labels.device) < valid
         metrics.put_predicted(predicted, logits, indices, mask)
@@ -120,131 +145,42 @@ class Step:
             sums = torch.cat([sums, metrics.hits(logits, labels, mask)])
         return sums
 
-    def eval_logits(self, images):
+    def eval_logits(self, images: Tensor) -> Tensor:
         with self.runtime.autocast():
             return self.evaluated(self.normalize(images)).float()
 
-    def update(self, images, labels):
-        """Everything that one training batch changes on the device, at the rate in `lr`: what a CUDA graph holds."""
-        loss, sums = self.forward(images, labels)
-        self.backward(loss)
-        self.optimize()
-        self.record(loss, sums)
-
-    def forward(self, images, labels):
-        return self.forward_train(images, labels, self.mix)
-
-    def backward(self, loss):
-        self.scaler.scale(loss).backward()
-
-    def optimize(self):
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.ema:
-            self.ema.update()
-
-    def record(self, loss, sums):
-        self.sums[:4].add_(sums)
-        self.loss.copy_(loss.detach())
-
-    def count(self, images, labels, indices):
-        """Adds one evaluation batch, of which `valid` samples count, to the sums."""
-        self.sums += self.forward_eval(images, labels, indices, self.valid, self.predicted)
-
-    def reset(self):
+    def reset(self) -> None:
         """Empties the sums before a pass over a split."""
         self.sums.zero_()
         self.predicted.fill_(-1)
 
-    def prepare(self, lr, step):
-        """Sets what differs from step to step beside the batch: rates, how to mix, the seed of what dropout draws."""
-        seed = self.config.seed
-        torch.manual_seed(keyed.key(seed, keyed.NOISE, step))
-        self.lr.fill_(lr)
-        if self.ema:
-            self.ema.prepare(step)
-        if self.mix is not None:
-            drawn = draw_mix(self.config.mix, seed, step, self.size)
-            self.mix.copy_(torch.tensor(drawn, dtype=torch.float32), non_blocking=True)
-        if not self.model.training:
-            self.model.train()
+    # Forms, hooks, state
 
-    def train(self, batch, lr, step, index):
-        """One optimizer step. step: global step, which keys dropout and mixing; index: its place in the epoch."""
-        self.prepare(lr, step)
-        self.run_train(batch.images, batch.labels)
-        self.losses[index] = self.loss
+    def run_eagerly(self) -> None:
+        """Puts the functions above in all places: neither compiled nor captured."""
+        self.forward_train, self.forward_eval = dict.fromkeys(self.sizes, self.loss_and_sums), self.eval_sums
+        self.launch_singly()
 
-    @torch.no_grad()
-    def evaluate(self, batch):
-        """Adds one evaluation batch to the sums; what lies behind `batch.valid` is padding."""
-        if self.evaluated.training:
-            self.evaluated.eval()
-        self.valid.fill_(batch.valid)
-        self.run_eval(batch.images, batch.labels, batch.indices)
+    def launch_singly(self) -> None:
+        """Gives CUDA graphs up: kernels are launched one by one."""
+        self.launch_train, self.launch_eval = dict.fromkeys(self.sizes, self.update), self.count
 
-    def warm_up(self, train_batch, eval_batch, warn):
-        """Compiles and captures, as the runtime says, on real shapes without training: the state stays as it is.
+    @contextlib.contextmanager
+    def marked(self, mark: Callable[[str], None]) -> Iterator[None]:
+        """Calls `mark` with each phase of a train step when it ends, while the block runs.
 
-        Where that fails the next simpler form runs, and `warn` gets one line that says so. Without an `eval_batch` only
-        training is prepared, and the other way round.
+        A captured step then runs the same kernels without its graph, inside of which no phase ends.
         """
-        if self.runtime.compile == "off":
-            return
-        started = time.monotonic()
-        use_compile_cache()
-        with self.untouched():
-            compiled = self.attempt(self.compile, self.run_eager, train_batch, eval_batch, warn, "eager")
-            if compiled and self.runtime.cuda_graphs:
-                self.attempt(self.capture, self.launch_singly, train_batch, eval_batch, warn, "without a CUDA graph")
-        self.runtime.synchronize()
-        self.compile_seconds = time.monotonic() - started
-
-    def attempt(self, prepare, undo, train_batch, eval_batch, warn, otherwise):
-        """Whether `prepare` worked; if not, `undo` is called. A simpler form is no remedy for lack of memory."""
+        whole = self.launch_train
+        self.launch_train = {size: getattr(launch, "singly", launch) for size, launch in whole.items()}
+        self.mark = mark
         try:
-            with_sound_cache(prepare, train_batch, eval_batch)
-        except Exception as error:  # compilers and drivers fail in as many ways as there are toolchains
-            if out_of_memory(error):
-                raise
-            undo()
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            warn(f"compile {self.runtime.compile} failed, training goes on {otherwise}: {reason}")
-            return False
-        return True
+            yield
+        finally:
+            self.launch_train, self.mark = whole, no_mark
 
-    def compile(self, train_batch, eval_batch):
-        self.forward_eval = Compiled(self.eval_sums, self.runtime.inductor_mode)
-        for size in self.sizes:
-            self.resize(size)
-            self.forward_train = Compiled(self.loss_and_sums, self.runtime.inductor_mode)
-            if train_batch is not None:
-                self.train(train_batch, 0.0, 0, 0)
-        if eval_batch is not None:
-            self.evaluate(eval_batch)
-
-    def run_eager(self):
-        self.other_sizes.clear()
-        self.forward_train, self.forward_eval = self.loss_and_sums, self.eval_sums
-
-    def capture(self, train_batch, eval_batch):
-        pool = torch.cuda.graph_pool_handle()
-        for size in self.sizes if train_batch is not None else ():
-            self.resize(size)
-            self.prepare(0.0, 0)
-            self.run_train = Captured(self.update, train_batch[:2], pool)
-        if eval_batch is not None:
-            self.evaluate(eval_batch)
-            with torch.no_grad():
-                self.run_eval = Captured(self.count, eval_batch[:3], pool)
-
-    def launch_singly(self):
-        self.other_sizes = {size: (forward, self.update) for size, (forward, _) in self.other_sizes.items()}
-        self.run_train, self.run_eval = self.update, self.count
-
-    def changing(self):
-        """Every tensor that a step changes in place."""
+    def changing(self) -> Iterator[Tensor]:
+        """Yields every tensor that a step changes in place."""
         yield from self.model.parameters()
         yield from self.model.buffers()
         if self.ema:
@@ -253,37 +189,25 @@ class Step:
             yield from filter(torch.is_tensor, state.values())
         yield from (self.sums, self.losses, self.loss, self.predicted)
 
-    @contextlib.contextmanager
-    def untouched(self):
-        """Steps taken inside leave no trace: not in weights, statistics, optimizer, sums or random generators."""
-        before = [(tensor, tensor.detach().clone()) for tensor in self.changing()]
-        scaler, devices = self.scaler.state_dict(), [self.runtime.device] if self.runtime.device.type == "cuda" else []
-        try:
-            with torch.random.fork_rng(devices):
-                yield
-        finally:
-            self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.load_state_dict(scaler)
-            with torch.no_grad():
-                for tensor, kept in before:
-                    tensor.copy_(kept)
-
-    def state_dict(self):
-        """What a checkpoint holds of the step: tensors and plain values only."""
+    def state_dict(self) -> dict:
+        """Returns what a checkpoint holds of the step: tensors and plain values only."""
         averages = {"ema": self.ema.model.state_dict()} if self.ema else {}
         return {"model": self.model.state_dict(), **averages, "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(), "sums": self.sums, "losses": self.losses}
 
-    def load_state_dict(self, state):
-        """Takes over a saved state. A captured step is given up: it would go on with the old optimizer state."""
+    def load_state_dict(self, state: dict) -> None:
+        """Takes over a saved state, and gives up CUDA graphs, which would go on with the old optimizer state."""
         self.launch_singly()
         self.model.load_state_dict(state["model"])
         if self.ema:
             self.ema.model.load_state_dict(state["ema"])
-        lr = self.lr
         self.optimizer.load_state_dict(state["optimizer"])
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = self.lr
         self.scaler.load_state_dict(state["scaler"])
         self.sums.copy_(state["sums"])
         self.losses.copy_(state["losses"])
+
+
+def no_mark(phase: str) -> None:
+    """Notes nothing."""

@@ -13,8 +13,10 @@ from fasttrain.errors import ConfigError, FasttrainError, Interrupted
 from fasttrain.runs import lifecycle
 from fasttrain.runs.run import load_run
 from fasttrain.runs.sinks.files import FilesSink
+from fasttrain.runtime import resolve
 from fasttrain.study import forecast, study, worker
 from fasttrain.study.plan import plan
+from fasttrain.train.build import Job
 from fasttrain.train.checkpoint import Checkpoints
 from tests.study.fabricate import make_row, make_run
 
@@ -156,7 +158,7 @@ def test_two_studies_in_one_folder_are_refused(tmp_path):
 
 def test_the_plan_tells_states_and_time(tmp_path, monkeypatch):
     measured = []
-    monkeypatch.setattr(study, "measure", lambda config, train, val: measured.append(config.head) or 60.0)
+    monkeypatch.setattr(study, "measure", lambda job: measured.append(job.config.head) or 60.0)
     (config,) = configs(tmp_path, heads=["origin"])
     make_run(Path(config.out), "origin", epochs=2, image_size=32, fingerprints=images())
     lines = study.dry_run(configs(tmp_path, seeds=2), tmp_path)
@@ -168,8 +170,8 @@ def test_the_plan_tells_states_and_time(tmp_path, monkeypatch):
 
 def test_a_few_real_steps_are_measured(tmp_path):
     (config,), splits = study.prepared(configs(tmp_path, heads=["origin"], device="cpu"))
-    seconds = forecast.measure(config, *splits)
-    longer = forecast.measure(config.replace(epochs=200), *splits)
+    seconds, longer = (forecast.measure(Job(config.replace(epochs=epochs), resolve(config), *splits))
+                       for epochs in (config.epochs, 200))
     assert 0 < seconds < longer
 
 

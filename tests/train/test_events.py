@@ -40,6 +40,20 @@ def test_an_essential_sink_ends_the_run():
         EventLog([Essential()]).epoch({"epoch": 1})
 
 
+def test_a_picture_reaches_every_sink_after_the_event_that_it_was_drawn_in():
+    class Painter(Recorder):
+        def epoch(self, row):
+            self.announce("a.png")
+            super().epoch(row)
+
+        def picture(self, path):
+            self.seen.append(("picture", path))
+
+    first, last = Painter(), Painter()
+    EventLog([first, last]).epoch(1)
+    assert first.seen == last.seen == [("epoch", 1), ("picture", "a.png"), ("picture", "a.png")]
+
+
 def test_every_sink_is_closed_even_after_one_that_fails_to():
     class Stuck(Recorder):
         def close(self):

@@ -7,7 +7,7 @@ from fasttrain import RunConfig
 from fasttrain.data.batch import Batch
 from fasttrain.models import build_model
 from fasttrain.runtime import resolve
-from fasttrain.train.compile import Captured
+from fasttrain.train.compile import Captured, untouched, warm_up
 from fasttrain.train.step import Step
 from tests.helpers import make_split
 
@@ -44,8 +44,8 @@ def train(step, batches, steps=8):
 @pytest.mark.parametrize("precision, tolerance", [("fp32", 0.01), ("bf16", 0.05), ("fp16", 0.05)])
 def test_captured_equals_eager(precision, tolerance, extras):
     eager, captured = (make_step(mode, precision=precision, **extras) for mode in ("off", "reduce-overhead"))
-    captured.warm_up(make_batch(), make_batch(), no_warning)
-    assert isinstance(captured.run_train, Captured) and isinstance(captured.run_eval, Captured)
+    warm_up(captured, make_batch(), make_batch(), no_warning)
+    assert isinstance(captured.launch_train[32], Captured) and isinstance(captured.launch_eval, Captured)
     batches = [make_batch(), make_batch(40)]
     train(eager, batches, 4), train(captured, batches, 4)
     torch.testing.assert_close(captured.losses, eager.losses, rtol=tolerance, atol=tolerance)
@@ -60,11 +60,11 @@ def test_a_replay_equals_the_same_kernels_launched_one_by_one(precision, head):
     step = make_step("reduce-overhead", head, precision)
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
     try:
-        step.warm_up(make_batch(), make_batch(), no_warning)
+        warm_up(step, make_batch(), make_batch(), no_warning)
         found = []
         for prepare in (lambda: None, step.launch_singly):
             prepare()
-            with step.untouched():
+            with untouched(step):
                 train(step, [make_batch()], 4)
                 found.append([tensor.clone() for tensor in (step.losses, step.sums, step.predicted)])
     finally:
@@ -80,11 +80,11 @@ def test_compiled_gradients_are_those_of_fp32_within_the_rounding_of_bf16():
     for mode, precision in (("off", "fp32"), ("off", "bf16"), ("default", "bf16")):
         step = make_step(mode, precision=precision)
         if mode != "off":
-            step.warm_up(make_batch(), None, no_warning)
+            warm_up(step, make_batch(), None, no_warning)
         step.prepare(0.0, 0)
         batch = make_batch()
-        loss, _ = step.forward_train(batch.images, batch.labels)
-        step.backward(loss)
+        loss, _ = step.forward_train[step.size](batch.images, batch.labels, step.mix)
+        step.scaler.scale(loss).backward()
         found[mode, precision] = torch.cat([p.grad.flatten().double() for p in step.model.parameters()])
     exact = found.pop(("off", "fp32"))
     errors = [float((gradient - exact).norm() / exact.norm()) for gradient in found.values()]
@@ -94,8 +94,8 @@ def test_compiled_gradients_are_those_of_fp32_within_the_rounding_of_bf16():
 def test_the_compiled_forms_of_both_networks_capture():
     for arch in ("resnet18", "resnet50"):
         step = make_step("reduce-overhead", "maxpool", "bf16", arch)
-        step.warm_up(make_batch(), make_batch(), no_warning)
-        assert isinstance(step.run_train, Captured) and isinstance(step.run_eval, Captured)
+        warm_up(step, make_batch(), make_batch(), no_warning)
+        assert isinstance(step.launch_train[32], Captured) and isinstance(step.launch_eval, Captured)
         train(step, [make_batch()])
         assert step.losses.isfinite().all()
 
@@ -104,7 +104,7 @@ def test_warming_up_leaves_no_trace():
     step = make_step("reduce-overhead", "dropout")
     before = [tensor.clone() for tensor in step.changing()]
     state = torch.cuda.get_rng_state()
-    step.warm_up(make_batch(), make_batch(), no_warning)
+    warm_up(step, make_batch(), make_batch(), no_warning)
     for kept, tensor in zip(before, step.changing(), strict=True):
         assert torch.equal(kept, tensor)
     assert torch.equal(torch.cuda.get_rng_state(), state)
@@ -112,10 +112,10 @@ def test_warming_up_leaves_no_trace():
 
 def test_a_replay_draws_its_dropout_from_the_seed_of_its_step():
     step = make_step("reduce-overhead", "dropout")
-    step.warm_up(make_batch(), make_batch(), no_warning)
+    warm_up(step, make_batch(), make_batch(), no_warning)
     losses = []
     for number in (5, 5, 6):
-        with step.untouched():
+        with untouched(step):
             step.train(make_batch(), 0.0, number, 0)
             losses.append(step.loss.item())
     assert losses[0] == losses[1] != losses[2]
@@ -125,7 +125,7 @@ def test_a_replay_draws_its_dropout_from_the_seed_of_its_step():
 @pytest.mark.parametrize("precision, extras", [("bf16", {}), ("fp16", {}), ("bf16", EXTRAS)])
 def test_the_loop_never_waits_for_the_device(mode, precision, extras):
     step = make_step(mode, "dropout", precision, **extras)
-    step.warm_up(make_batch(), make_batch(), no_warning)
+    warm_up(step, make_batch(), make_batch(), no_warning)
     batches = [make_batch()]
     train(step, batches)
     torch.cuda.set_sync_debug_mode("error")

@@ -18,6 +18,7 @@ from fasttrain.runs.lifecycle import summarize
 from fasttrain.runtime import resolve
 from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.events import EventLog, Sink
+from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.rows import MEASURED
 from fasttrain.train.trainer import Trainer
 from tests.helpers import make_split
@@ -29,8 +30,8 @@ class Recorder(Sink):
     def __init__(self):
         self.losses, self.ticks = [], 0
 
-    def steps(self, rows):
-        self.losses += [row["loss"] for row in rows]
+    def epoch(self, epoch):
+        self.losses += [step["loss"] for step in epoch.steps]
 
     def progress(self, progress):
         self.ticks += 1
@@ -59,6 +60,12 @@ def make_trainer(folder, sinks=(), train_images=22, size=32, **changes):
     return Trainer(config, resolve(config), train, val, Checkpoints(folder), EventLog(sinks))
 
 
+def fit(trainer):
+    """Trains as `run` does: signals are listened to."""
+    with StopFlag().listening() as stop:
+        return trainer.fit(stop)
+
+
 def comparable(rows):
     return [{k: v for k, v in row.items() if k not in MEASURED} for row in rows]
 
@@ -73,17 +80,17 @@ def assert_same_end(one, other):
 def finished(tmp_path_factory):
     """An uninterrupted run of the head that draws random numbers."""
     trainer = make_trainer(tmp_path_factory.mktemp("whole"), head="dropout")
-    trainer.fit()
+    fit(trainer)
     return trainer
 
 
 def test_the_same_seed_twice_is_bit_identical(finished, tmp_path):
     again = make_trainer(tmp_path, head="dropout")
     torch.rand(7)  # what the process did before must not matter
-    again.fit()
+    fit(again)
     assert_same_end(finished, again)
     other = make_trainer(tmp_path, head="dropout", seed=1)
-    other.fit()
+    fit(other)
     assert comparable(other.rows) != comparable(finished.rows)
 
 
@@ -91,13 +98,13 @@ def test_the_same_seed_twice_is_bit_identical(finished, tmp_path):
 def test_a_killed_run_resumes_to_the_same_weights(finished, tmp_path, step):
     killed = make_trainer(tmp_path, [KillAt(step, signal.SIGTERM)], head="dropout")
     with pytest.raises(Interrupted) as error:
-        killed.fit()
+        fit(killed)
     assert error.value.exit_code == 75
 
     resumed = make_trainer(tmp_path, head="dropout")
     resumed.load_state_dict(resumed.checkpoints.load("last"))
     assert resumed.epoch * len(resumed.train_loader) + resumed.step_in_epoch == step
-    resumed.fit()
+    fit(resumed)
     assert_same_end(finished, resumed)
 
 
@@ -107,16 +114,16 @@ EXTRAS = {"mix": {"mixup": 0.4, "cutmix": 1.0}, "ema": 0.9, "tta": True}
 @pytest.fixture(scope="module")
 def finished_with_extras(tmp_path_factory):
     trainer = make_trainer(tmp_path_factory.mktemp("extras"), **EXTRAS)
-    trainer.fit()
+    fit(trainer)
     return trainer
 
 
 def test_mixing_and_averages_resume_to_the_same_weights(finished_with_extras, tmp_path):
     with pytest.raises(Interrupted):
-        make_trainer(tmp_path, [KillAt(3, signal.SIGTERM)], **EXTRAS).fit()
+        fit(make_trainer(tmp_path, [KillAt(3, signal.SIGTERM)], **EXTRAS))
     resumed = make_trainer(tmp_path, **EXTRAS)
     resumed.load_state_dict(resumed.checkpoints.load("last"))
-    resumed.fit()
+    fit(resumed)
     assert_same_end(finished_with_extras, resumed)
     for one, other in zip(*(t.step.ema.model.state_dict().values() for t in (finished_with_extras, resumed)),
                           strict=True):
@@ -129,17 +136,17 @@ SIZES = {"sizes": "32x1,48x2", "size": 64, "mix": {"cutmix": 1.0}}
 @pytest.mark.parametrize("step", [5, 6, 12])  # at the end of the first epoch, in the next size, in the middle of it
 def test_a_run_of_several_sizes_resumes_to_the_same_weights(finished_with_sizes, tmp_path, step):
     with pytest.raises(Interrupted):
-        make_trainer(tmp_path, [KillAt(step, signal.SIGTERM)], epochs=None, **SIZES).fit()
+        fit(make_trainer(tmp_path, [KillAt(step, signal.SIGTERM)], epochs=None, **SIZES))
     resumed = make_trainer(tmp_path, epochs=None, **SIZES)
     resumed.load_state_dict(resumed.checkpoints.load("last"))
-    resumed.fit()
+    fit(resumed)
     assert_same_end(finished_with_sizes, resumed)
 
 
 @pytest.fixture(scope="module")
 def finished_with_sizes(tmp_path_factory):
     trainer = make_trainer(tmp_path_factory.mktemp("sizes"), epochs=None, **SIZES)
-    trainer.fit()
+    fit(trainer)
     return trainer
 
 
@@ -149,7 +156,7 @@ def test_rows_say_at_which_size_they_were_trained_and_measured(finished_with_siz
     monkeypatch.setattr(ceilings, "matmul_flops", lambda device, dtype: 1e11)
     costs = [training_cost("resnet18", "origin", 3, size, "standard", torch.float32, False) for size in (32, 48, 48)]
     flops = [row["images_per_second"] * cost.flops for row, cost in zip(rows, costs, strict=True)]
-    assert summarize(finished_with_sizes, "done", started=0.0)["mfu"] == pytest.approx(np.median(flops) / 1e11)
+    assert summarize(finished_with_sizes, "done", started=0.0).mfu == pytest.approx(np.median(flops) / 1e11)
 
 
 def test_a_size_without_an_epoch_is_told(tmp_path):
@@ -165,14 +172,14 @@ def test_mirror_images_have_a_column_of_their_own(finished_with_extras, finished
 def test_ctrl_c_has_its_own_exit_code_and_handlers_are_put_back(tmp_path):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted) as error:
-        make_trainer(tmp_path, [KillAt(2, signal.SIGINT)]).fit()
+        fit(make_trainer(tmp_path, [KillAt(2, signal.SIGINT)]))
     assert error.value.exit_code == 130
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_signal_after_the_last_step_ends_well(tmp_path):
     trainer = make_trainer(tmp_path, [KillAt(10, signal.SIGTERM)])
-    assert len(trainer.fit()) == 2
+    assert len(fit(trainer)) == 2
 
 
 def test_one_epoch_equals_a_loop_written_by_hand(tmp_path):
@@ -180,7 +187,7 @@ def test_one_epoch_equals_a_loop_written_by_hand(tmp_path):
     recorder = Recorder()
     trainer = make_trainer(tmp_path, [recorder], size=64, recipe="seed", epochs=1, batch_size=8,
                            augment={"crop_padding": 0})
-    trainer.fit()
+    fit(trainer)
 
     split, config = trainer.train_loader.spec.split, trainer.config
     model = build_model("resnet18", "origin", 3, 64, seed=config.seed)
@@ -201,7 +208,7 @@ def test_one_epoch_equals_a_loop_written_by_hand(tmp_path):
 
 def test_evaluation_counts_every_image_once(tmp_path):
     trainer = make_trainer(tmp_path, epochs=1)
-    row = trainer.fit()[0]
+    row = fit(trainer)[0]
     assert trainer.confusion.sum() == 7
     assert trainer.confusion.sum(1).tolist() == [3, 2, 2]
     assert row["val_top1"] == pytest.approx(100 * np.trace(trainer.confusion) / 7)
@@ -220,7 +227,7 @@ def noting(calls, name, function):
 def test_the_loop_reads_nothing_back_between_epochs(tmp_path, monkeypatch):
     """Every `.item()` or `.tolist()` between two steps would stall a GPU."""
     trainer = make_trainer(tmp_path, epochs=1)
-    trainer.fit()
+    fit(trainer)
     reads = []
     for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__"):
         original = getattr(torch.Tensor, name)
@@ -236,7 +243,7 @@ def test_the_loop_reads_nothing_back_between_epochs(tmp_path, monkeypatch):
 def test_divergence_is_an_error_and_best_stays_finite(tmp_path):
     trainer = make_trainer(tmp_path, lr=1e18, epochs=3)
     with pytest.raises(DivergedError, match="lower --lr"):
-        trainer.fit()
+        fit(trainer)
     for name in ("best", "last"):
         if f"{name}.pt" in trainer.checkpoints.manifest():
             assert all(torch.isfinite(v).all() for v in trainer.checkpoints.load(name)["model"].values())
@@ -244,7 +251,7 @@ def test_divergence_is_an_error_and_best_stays_finite(tmp_path):
 
 def test_other_images_are_refused(tmp_path):
     trainer = make_trainer(tmp_path, epochs=1)
-    trainer.fit()
+    fit(trainer)
     with pytest.raises(DataError, match="other images"):
         make_trainer(tmp_path, train_images=23).load_state_dict(trainer.checkpoints.load("last"))
 
@@ -253,11 +260,11 @@ def test_a_finished_run_tells_its_share_of_the_machines_arithmetic(finished, mon
     monkeypatch.setattr(ceilings, "matmul_flops", lambda device, dtype: 1e11)
     found = summarize(finished, "done", started=0.0)
     cost = training_cost("resnet18", "dropout", 3, 32, "standard", torch.float32, False)
-    assert found["mfu"] == pytest.approx(found["images_per_second"] * cost.flops / 1e11)
-    assert summarize(finished, "interrupted", started=0.0)["mfu"] is None  # it has to leave at once
+    assert found.mfu == pytest.approx(found.images_per_second * cost.flops / 1e11)
+    assert summarize(finished, "interrupted", started=0.0).mfu is None  # it has to leave at once
 
     def no_memory(device, dtype):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(ceilings, "matmul_flops", no_memory)
-    assert summarize(finished, "done", started=0.0)["mfu"] is None
+    assert summarize(finished, "done", started=0.0).mfu is None

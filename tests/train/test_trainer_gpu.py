@@ -37,7 +37,7 @@ def make(folder, deterministic=lambda: None, **changes):
 def test_a_resumed_run_ends_as_the_whole_one_to_the_bit(tmp_path, deterministic, precision):
     whole = make(tmp_path / "whole", deterministic, precision=precision)
     whole.fit()
-    assert isinstance(whole.step.run_train, Captured)
+    assert isinstance(whole.step.launch_train[whole.step.size], Captured)
     first = make(tmp_path / "cut", deterministic, precision=precision)
     first.config = first.config.replace(epochs=1)
     first.fit()

@@ -3,20 +3,20 @@
 import numpy as np
 
 from fasttrain import runtime as runtimes
-from fasttrain.config import RunConfig, fit_to_data
+from fasttrain.config import RunConfig
 from fasttrain.data import loaders
 from fasttrain.data.batch import LoaderSpec
-from fasttrain.data.pack import open_splits
 from fasttrain.data.split import Split
 from fasttrain.models import build_model
 from fasttrain.perf import ceilings
 from fasttrain.perf.cost import step_cost
 from fasttrain.perf.timeline import Marks
+from fasttrain.train.build import build
+from fasttrain.train.compile import warm_up
 from fasttrain.train.events import EventLog, Sink
 from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.step import Step
 from fasttrain.train.timing import peak_memory_bytes
-from fasttrain.train.trainer import Trainer
 
 CLASSES = 200
 # (steps before the clock starts, steps in one measurement)
@@ -52,7 +52,7 @@ class StepAlone:
         if model is None:
             model = build_model(config.arch, config.head, CLASSES, config.image_size, config.stem, config.seed)
         self.step = Step(model, config, runtime, split, steps_per_epoch=1)
-        self.step.warm_up(self.batch, None, warn=refuse)
+        warm_up(self.step, self.batch, None, warn=refuse)
         untimed, self.steps = STEPS[runtime.device.type]
         self.steps = steps or self.steps
         self.train(untimed)
@@ -99,11 +99,7 @@ class EndToEnd:
     """
 
     def __init__(self, config):
-        config = RunConfig(**config)
-        runtime = runtimes.resolve(config)
-        train, val = open_splits(config)
-        config = fit_to_data(config, len(train))
-        self.trainer = Trainer(config, runtime, train, val, None, EventLog([Strict()]))
+        self.trainer = build(RunConfig(**config)).trainer(EventLog([Strict()]))
         self.trainer.warm_up()
         self.epoch = 0
 

@@ -1,10 +1,16 @@
 """`card.md`: a run on one page."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 from fasttrain import format
+from fasttrain.config import RunConfig
 from fasttrain.environment import describe
 from fasttrain.runs.sinks import wording
 from fasttrain.storage import write_atomically
-from fasttrain.train.rows import best_row
+from fasttrain.train.events import Finish, Start
+from fasttrain.train.rows import Row, best_row
 
 PICTURES = (
     ("results.png", "Loss, accuracy, F1, learning rate and speed by epoch"),
@@ -14,28 +20,28 @@ PICTURES = (
 )
 
 
-def write_card(folder, info, rows, summary, command):
+def write_card(folder: Path, run: Start, finish: Finish) -> None:
     """Writes `card.md`: what was trained on what, recipe, result, speed, environment, the command that repeats it.
 
-    `info` and `summary` are those of `Sink.start` and `Sink.finish`, `rows` those of `metrics.jsonl`. Pictures that lie
-    in the folder are embedded.
+    Embeds the pictures that lie in the folder.
     """
-    title = (f"# {info['variant']}\n\n{info['parameters']:,} parameters, trained on {wording.describe_data(info)}. "
-             f"Status: {summary['status']}, {len(rows)} of {info['epochs']} epochs.")
-    parts = [title, "## Result\n\n" + result_table(rows)]
+    config = run.config
+    title = (f"# {config.variant}\n\n{run.parameters:,} parameters, trained on {wording.describe_data(run)}. "
+             f"Status: {finish.status}, {len(finish.rows)} of {config.epochs} epochs.")
+    parts = [title, "## Result\n\n" + result_table(finish.rows)]
     parts += [f"![{caption}]({name})" for name, caption in PICTURES if (folder / name).exists()]
     parts += [
-        f"## Repeat it\n\n```sh\n{command}\n```",
-        "## Recipe\n\n" + bullets([wording.describe_recipe(info), *settings(info["config"])]),
-        "## Speed\n\n" + wording.speed(summary) + f"; {format.duration(summary['seconds'])} in all.",
-        "## Environment\n\n" + bullets([f"{info['device']}, {info['precision']}, compile {info['compile']}, "
-                                        f"loader {info['loader']}", *info["notes"], *facts(info["environment"])]),
+        f"## Repeat it\n\n```sh\n{config.command()}\n```",
+        "## Recipe\n\n" + bullets([wording.describe_recipe(run), *settings(config)]),
+        "## Speed\n\n" + wording.speed(finish) + f"; {format.duration(finish.seconds)} in all.",
+        "## Environment\n\n" + bullets([f"{run.device}, {run.precision}, compile {run.compile}, loader {run.loader}",
+                                        *run.notes, *facts(run.environment)]),
     ]
     write_atomically(folder / "card.md", "\n\n".join(parts) + "\n")
 
 
-def result_table(rows):
-    """A Markdown table of the best and the last epoch."""
+def result_table(rows: list[Row]) -> str:
+    """Returns a Markdown table of the best and the last epoch."""
     best = best_row(rows)
     if not best:
         return "No epoch was finished."
@@ -48,19 +54,19 @@ def result_table(rows):
     return "\n".join(lines)
 
 
-def settings(config):
-    """The sections of a config, one line each, and the seed."""
+def settings(config: RunConfig) -> list[str]:
+    """Returns the sections of a config, one line each, and the seed."""
     sections = [f"{name}: " + ", ".join(f"{key} {value}" for key, value in section.items())
-                for name, section in config.items() if isinstance(section, dict)]
-    return [*sections, f"seed {config['seed']}"]
+                for name, section in config.to_dict().items() if isinstance(section, dict)]
+    return [*sections, f"seed {config.seed}"]
 
 
-def facts(environment):
-    """What an environment report says, one line each, and the versions of the packages."""
+def facts(environment: dict) -> list[str]:
+    """Returns what an environment report says, one line each, and the versions of the packages."""
     packages = [f"{name} {version}" for name, version in environment["packages"].items() if version]
     return [*(f"{name}: {value}" for name, value in describe(environment)), ", ".join(packages)]
 
 
-def bullets(lines):
-    """A Markdown list."""
+def bullets(lines: list[str]) -> str:
+    """Returns a Markdown list."""
     return "\n".join(f"- {line}" for line in lines)

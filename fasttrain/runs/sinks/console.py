@@ -7,8 +7,8 @@ import time
 from fasttrain import format
 from fasttrain.runs.sinks import wording
 from fasttrain.runs.sinks.pace import Pace
-from fasttrain.train.events import Sink
-from fasttrain.train.rows import best_row, read_rows
+from fasttrain.train.events import Epoch, Finish, Progress, Sink, Start
+from fasttrain.train.rows import best_row
 
 REDRAW_SECONDS = 0.1
 
@@ -26,7 +26,6 @@ class TextSink(Sink):
     def __init__(self, stream, warnings=None):
         self.stream = stream
         self.warnings = warnings or stream
-        self.rows = []
         self.forecast = self.header = False
 
     def write(self, lines, style=None):
@@ -34,37 +33,35 @@ class TextSink(Sink):
         self.stream.write("".join(line + "\n" for line in lines))
         self.stream.flush()
 
-    def start(self, info):
-        self.info = info
-        self.pace = Pace(info["val_images"], info.get("sizes", ()))
-        self.rows = read_rows(info["folder"] / "metrics.jsonl", info["resumed_from"])
-        self.write(wording.start_lines(info))
+    def start(self, start: Start) -> None:
+        self.run = start
+        self.pace = Pace(start.val_images, start.config.train_sizes)
+        self.write(wording.start_lines(start))
 
-    def progress(self, progress):
+    def progress(self, progress: Progress) -> None:
         self.pace.update(progress)
         if self.pace.step_seconds is not None:
             self._estimate()
 
-    def epoch(self, row):
+    def epoch(self, epoch: Epoch) -> None:
         if not self.header:
             self.header = True
             self.write(wording.table_header(), style="bold")
-        self.rows.append(row)
-        best = best_row(self.rows) is row
+        best = best_row(epoch.rows) is epoch.row
         self.pace.end_epoch()
-        self.write([wording.table_row(row, self.info["epochs"], best)], style="green" if best else None)
+        self.write([wording.table_row(epoch.row, self.run.config.epochs, best)], style="green" if best else None)
         if self.pace.known():
             self._estimate()
 
-    def message(self, words, level="info"):
-        line = " ".join(words.split())
+    def message(self, text: str, level: str = "info") -> None:
+        line = " ".join(text.split())
         if level == "info":
             self.write([line])
         else:
             print(f"{level}: {line}", file=self.warnings, flush=True)
 
-    def finish(self, summary):
-        self.write(wording.finish_lines(self.info, summary, self.rows))
+    def finish(self, finish: Finish) -> None:
+        self.write(wording.finish_lines(self.run, finish))
 
     def _estimate(self):
         if not self.forecast:
@@ -89,32 +86,32 @@ class LiveSink(TextSink):
 
         self.console.print(Text("\n".join(lines), style=style or ""), soft_wrap=True)
 
-    def start(self, info):
+    def start(self, start: Start) -> None:
         from rich.live import Live
         from rich.text import Text
 
-        super().start(info)
-        waiting = "first step" if info["compile"] == "off" else "first step (compiling takes a while)"
+        super().start(start)
+        waiting = "first step" if start.compile == "off" else "first step (compiling takes a while)"
         # Without a thread of its own the display costs nothing but the redraws below. Where both streams are the
         # terminal, what others print on stderr has to go above the bar too.
         self.live = Live(Text(waiting, style="dim"), console=self.console, auto_refresh=False, transient=True,
                          redirect_stderr=sys.stderr.isatty())
         self.live.start(refresh=True)
 
-    def progress(self, progress):
+    def progress(self, progress: Progress) -> None:
         self.pace.update(progress)
         now = time.perf_counter()
         if now - self.drawn_at >= REDRAW_SECONDS and self.live:
             self.drawn_at = now
             self.live.update(progress_bar(self.pace, self.console.width, self.console.encoding), refresh=True)
 
-    def message(self, words, level="info"):
+    def message(self, text: str, level: str = "info") -> None:
         self.warnings = sys.stderr  # the live display wraps it while it runs
-        super().message(words, level)
+        super().message(text, level)
 
-    def finish(self, summary):
+    def finish(self, finish: Finish) -> None:
         self._stop()
-        super().finish(summary)
+        super().finish(finish)
 
     def close(self):
         self._stop()

@@ -1,63 +1,67 @@
 """The pictures and the card of a run folder, drawn while it runs and when it ends."""
 
-import time
+from __future__ import annotations
 
-from fasttrain.train.events import Sink
-from fasttrain.train.rows import read_rows
+import time
+from pathlib import Path
+
+from fasttrain.train.events import Epoch, Finish, Sink, Start
+from fasttrain.train.rows import Row
 
 # Drawing costs a second: between epochs it may take this share of the time.
 DRAWING_SHARE = 0.005
 
 
 class PicturesSink(Sink):
-    """Draws from the run's files, so it has to come after the sink that writes them.
+    """Draws `train_batch.png` at the start; `results.png` now and then and at the end; `confusion.png`,
+    `per_class.png` and `card.md` at the end."""
 
-    `train_batch.png` at the start; `results.png` every now and then and at the end; `confusion.png`, `per_class.png`
-    and `card.md` at the end.
-    """
-
-    def __init__(self, folder):
+    def __init__(self, folder: Path):
         self.folder = folder
         self.drawn_at = time.perf_counter()
         self.cost = 1.0
 
-    def start(self, info):
+    def start(self, start: Start) -> None:
         from fasttrain.data.mosaic import draw_batch
 
-        self.info = info
-        if "train_batch" in info:
-            images, labels = info["train_batch"]
-            draw_batch(images, labels, info["class_names"], self.folder / "train_batch.png",
-                       f"{info['variant']}: a training batch as the network gets it")
+        self.run = start
+        if start.train_batch is not None:
+            images, labels = start.train_batch
+            self._draw(draw_batch, "train_batch.png", images, labels, start.class_names,
+                       title=f"{start.config.variant}: a training batch as the network gets it")
 
-    def epoch(self, row):
+    def epoch(self, epoch: Epoch) -> None:
         if time.perf_counter() - self.drawn_at > self.cost / DRAWING_SHARE:
-            self._draw_results()
+            self._draw_results(epoch.rows)
 
-    def finish(self, summary):
+    def finish(self, finish: Finish) -> None:
         from fasttrain.runs.sinks.card import write_card
         from fasttrain.runs.sinks.confusion import draw_confusion, draw_per_class
 
-        rows, confusion, names = self._draw_results(), summary["confusion"], self.info["class_names"]
-        if confusion is not None:
-            draw_confusion(confusion, names, self.folder / "confusion.png", f"{self.info['variant']}: confusion")
-            draw_per_class(confusion, names, self.folder / "per_class.png")
-        write_card(self.folder, self.info, rows, summary, self.info["command"])
+        self._draw_results(finish.rows)
+        if finish.confusion is not None:
+            names = self.run.class_names
+            self._draw(draw_confusion, "confusion.png", finish.confusion, names,
+                       title=f"{self.run.config.variant}: confusion")
+            self._draw(draw_per_class, "per_class.png", finish.confusion, names)
+        write_card(self.folder, self.run, finish)
 
-    def _draw_results(self):
+    def _draw_results(self, rows: list[Row]) -> None:
         from fasttrain.runs.sinks.curves import draw_results
 
         started = time.perf_counter()
-        rows = read_rows(self.folder / "metrics.jsonl")
         if rows:
-            draw_results(rows, self.folder / "results.png", title(self.info))
+            self._draw(draw_results, "results.png", rows, title=title(self.run))
         self.drawn_at = time.perf_counter()
         self.cost = self.drawn_at - started
-        return rows
+
+    def _draw(self, draw, name, *content, **options):
+        draw(*content, path=self.folder / name, **options)
+        self.announce(self.folder / name)
 
 
-def title(info):
-    """What was trained how, in one short line."""
-    config = info["config"]
-    return (f"{info['variant']}, recipe {config['recipe']}, {info['train_images']:,} images of {info['num_classes']} "
-            f"classes, batch {config['batch_size']}, seed {config['seed']}")
+def title(run: Start) -> str:
+    """Returns what was trained how, in one short line."""
+    config = run.config
+    return (f"{config.variant}, recipe {config.recipe}, {run.train_images:,} images of {run.num_classes} "
+            f"classes, batch {config.batch_size}, seed {config.seed}")

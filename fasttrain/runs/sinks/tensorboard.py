@@ -1,5 +1,7 @@
 """TensorBoard event files in `<run folder>/tb`: one `tensorboard --logdir runs` shows all runs side by side."""
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import io
@@ -7,9 +9,11 @@ import math
 import os
 import sys
 import warnings
+from pathlib import Path
 
-from fasttrain.train.events import Sink
-from fasttrain.train.rows import best_row, finite, read_rows
+from fasttrain.config import RunConfig
+from fasttrain.train.events import Epoch, Finish, Sink, Start
+from fasttrain.train.rows import finite
 
 # Tags by the column of a row: training and validation of one quantity lie in one group.
 TAGS = {
@@ -26,56 +30,51 @@ FINAL_TAGS = {
     "val_loss": "best/loss", "val_top1": "best/top1", "val_top5": "best/top5", "val_macro_f1": "best/macro_f1",
     "val_top1_tta": "best/top1_tta",
 }
-PICTURES = ("results", "confusion", "per_class")
 # TensorBoard shows about a thousand points of a curve, and each one costs 0.1 ms.
 POINTS_PER_EPOCH = 50
 
 
 class TensorBoardSink(Sink):
-    """Scalars by step and by epoch, hyperparameters, the graph of the network, and the pictures of the run folder.
+    """Writes scalars by step and by epoch, hyperparameters, the graph of the network, and the run folder's pictures."""
 
-    It has to come after the sink that draws those.
-    """
-
-    def __init__(self, folder):
+    def __init__(self, folder: Path):
         self.folder = folder
         self.writer = None
-        self.last_epoch = 0
+        self.last_epoch, self.pictures = 0, {}
 
-    def start(self, info):
+    def start(self, start: Start) -> None:
         from torch.utils.tensorboard import FileWriter
 
-        self.last_epoch = resumed_from = info["resumed_from"]
-        if resumed_from:
-            rewind(self.folder / "tb", resumed_from, resumed_from * info["steps_per_epoch"])
+        self.last_epoch = len(start.rows)
+        if start.rows:
+            rewind(self.folder / "tb", self.last_epoch, self.last_epoch * start.steps_per_epoch)
         self.writer = FileWriter(self.folder / "tb", max_queue=1000, flush_secs=30)
-        started, self.ended = session(info["config"])
+        started, self.ended = session(start.config)
         self._add(started, 0)
-        if not resumed_from:
-            self._pictures(["train_batch"], 0)
-            if "model_for_graph" in info:
-                self._graph(*info["model_for_graph"])
+        if not start.rows and start.model_for_graph is not None:
+            self._graph(*start.model_for_graph)
 
-    def steps(self, rows):
-        stride = math.ceil(len(rows) / POINTS_PER_EPOCH)
-        for row in rows[:: stride or 1]:
-            self._add(scalars(row, STEP_TAGS), row["step"])
-
-    def epoch(self, row):
-        self.last_epoch = row["epoch"]
-        self._add(scalars(row, TAGS), row["epoch"])
+    def epoch(self, epoch: Epoch) -> None:
+        stride = math.ceil(len(epoch.steps) / POINTS_PER_EPOCH)
+        for step in epoch.steps[:: stride or 1]:
+            self._add(scalars(step, STEP_TAGS), step["step"])
+        self.last_epoch = epoch.row["epoch"]
+        self._add(scalars(epoch.row, TAGS), self.last_epoch)
         self.writer.flush()
 
-    def finish(self, summary):
-        best = best_row(read_rows(self.folder / "metrics.jsonl"))
-        if best:
-            self._add(scalars(best, FINAL_TAGS), best["epoch"])
-        self._pictures(PICTURES, self.last_epoch)
-        if summary["status"] == "done":
+    def picture(self, path: Path) -> None:
+        self.pictures[path] = self.last_epoch
+
+    def finish(self, finish: Finish) -> None:
+        if finish.best:
+            self._add(scalars(finish.best, FINAL_TAGS), finish.best["epoch"])
+        if finish.status == "done":
             self._add(self.ended, 0)
 
-    def close(self):
+    def close(self) -> None:
         if self.writer:
+            for path, epoch in self.pictures.items():
+                self._add(picture(f"pictures/{path.stem}", path), epoch)
             self.writer.close()
 
     def _add(self, summary, step):
@@ -86,12 +85,6 @@ class TensorBoardSink(Sink):
             self.writer.add_graph(trace(model, example))
         except Exception as error:  # a picture of the network is not worth a run
             print(f"warning: TensorBoard gets no graph: {type(error).__name__}: {str(error)[:200]!r}", file=sys.stderr)
-
-    def _pictures(self, names, step):
-        for name in names:
-            path = self.folder / f"{name}.png"
-            if path.exists():
-                self._add(picture(f"pictures/{name}", path), step)
 
 
 def scalars(row, tags):
@@ -113,12 +106,12 @@ def picture(tag, path):
     return Summary(value=[Summary.Value(tag=tag, image=encoded)])
 
 
-def session(config):
-    """The summaries that put a run into the HPARAMS table: its hyperparameters, and that it came to its end."""
+def session(config: RunConfig):
+    """Returns the summaries that put a run into the HPARAMS table: its hyperparameters, and that it came to its end."""
     from torch.utils.tensorboard.summary import hparams
 
     flat = {}
-    for name, value in config.items():
+    for name, value in config.to_dict().items():
         flat.update({f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value})
     known = {name: value for name, value in flat.items() if value is not None and name not in ("out", "resume")}
     # The first summary would list, once for all runs, what to show. Without it TensorBoard looks at each run.

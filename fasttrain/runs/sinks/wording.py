@@ -1,9 +1,12 @@
 """What a run says, as plain lines: the same words on the console, in `log.txt` and in the card."""
 
+from __future__ import annotations
+
 import textwrap
+from dataclasses import asdict
 
 from fasttrain.format import duration, number, size
-from fasttrain.train.rows import best_row
+from fasttrain.train.events import Finish, Start
 
 WIDTH = 80
 
@@ -19,44 +22,43 @@ def block(title, entries):
     return [title] + [line for label, text in entries if text for line in entry(label, text)]
 
 
-def describe_recipe(info):
-    """The optimisation in one sentence."""
-    config = info["config"]
-    parts = [f"{info['epochs']} epochs of {info['steps_per_epoch']} steps", f"batch {config['batch_size']}",
-             f"peak lr {config['lr']:g}"]
-    if config.get("sizes", "off") != "off":
-        parts.append(f"sizes {config['sizes']}")
-    augment = config.get("augment") or {}
-    parts += [f"{name.replace('_', ' ')} {value}" for name, value in augment.items() if value not in (0, "none")]
-    if config.get("label_smoothing"):
-        parts.append(f"label smoothing {config['label_smoothing']:g}")
-    parts += [f"{name} {value:g}" for name, value in (config.get("mix") or {}).items() if value]
-    if config.get("ema"):
-        parts.append(f"validation of weights averaged with decay {config['ema']:g}")
-    return f"{config['recipe']}: " + ", ".join(parts)
+def describe_recipe(run: Start) -> str:
+    """Returns the optimisation in one sentence."""
+    config = run.config
+    parts = [f"{config.epochs} epochs of {run.steps_per_epoch} steps", f"batch {config.batch_size}",
+             f"peak lr {config.lr:g}"]
+    if config.sizes != "off":
+        parts.append(f"sizes {config.sizes}")
+    parts += [f"{name.replace('_', ' ')} {value}" for name, value in asdict(config.augment).items()
+              if value not in (0, "none")]
+    if config.label_smoothing:
+        parts.append(f"label smoothing {config.label_smoothing:g}")
+    parts += [f"{name} {value:g}" for name, value in asdict(config.mix).items() if value]
+    if config.ema:
+        parts.append(f"validation of weights averaged with decay {config.ema:g}")
+    return f"{config.recipe}: " + ", ".join(parts)
 
 
-def describe_data(info):
-    """The data in one sentence."""
-    config = info["config"]
-    side = config["image_size"]
-    return (f"{info['train_images']:,} training and {info['val_images']:,} validation images of {side}x{side}, "
-            f"{info['num_classes']} classes" + (f", from {config['data']}" if config.get("data") else ""))
+def describe_data(run: Start) -> str:
+    """Returns the data in one sentence."""
+    side, data = run.config.image_size, run.config.data
+    return (f"{run.train_images:,} training and {run.val_images:,} validation images of {side}x{side}, "
+            f"{run.num_classes} classes" + (f", from {data}" if data else ""))
 
 
-def start_lines(info):
-    """The block that opens a run."""
-    compiled = "not compiled" if info["compile"] == "off" else f"compiled ({info['compile']})"
+def start_lines(run: Start) -> list[str]:
+    """Returns the block that opens a run."""
+    compiled = "not compiled" if run.compile == "off" else f"compiled ({run.compile})"
     entries = [
-        ("data", describe_data(info)),
-        ("recipe", describe_recipe(info)),
-        ("device", f"{info['device']}, {info['precision']}, {compiled}, loader {info['loader']}"),
-        *[("", note) for note in info["notes"]],
-        ("folder", str(info["folder"])),
+        ("data", describe_data(run)),
+        ("recipe", describe_recipe(run)),
+        ("device", f"{run.device}, {run.precision}, {compiled}, loader {run.loader}"),
+        *[("", note) for note in run.notes],
+        ("folder", str(run.folder)),
     ]
-    if info["resumed_from"]:
-        entries.append(("resumed", f"after epoch {info['resumed_from']} of {info['epochs']}"))
-    return block(f"{info['variant']}, {info['parameters']:,} parameters", entries)
+    if run.rows:
+        entries.append(("resumed", f"after epoch {len(run.rows)} of {run.config.epochs}"))
+    return block(f"{run.config.variant}, {run.parameters:,} parameters", entries)
 
 
 def estimate_line(pace):
@@ -99,21 +101,21 @@ def scores(row):
             f"F1 {number(row['val_macro_f1'], '.2f')} %, loss {number(row['val_loss'], '.3f')}")
 
 
-def speed(summary):
-    """The speed and the memory of a run in words."""
-    return (f"{number(summary['images_per_second'], ',.0f')} images/s, MFU {number(summary['mfu'], '.0%')}, "
-            f"data wait {number(summary['data_wait_fraction'], '.1%')}, "
-            f"compiling {duration(summary['compile_seconds'])}, peak memory {size(summary['peak_memory_bytes'])}")
+def speed(finish: Finish) -> str:
+    """Returns the speed and the memory of a run in words."""
+    return (f"{number(finish.images_per_second, ',.0f')} images/s, MFU {number(finish.mfu, '.0%')}, "
+            f"data wait {number(finish.data_wait_fraction, '.1%')}, "
+            f"compiling {duration(finish.compile_seconds)}, peak memory {size(finish.peak_memory_bytes)}")
 
 
-def finish_lines(info, summary, rows):
-    """The block that closes a run; `rows` are its rows, also those from before it was resumed."""
-    best, final = best_row(rows), summary["final"]
-    again = "the same command with --resume auto continues it" if summary["status"] == "interrupted" else ""
-    return block(f"{summary['status']} in {duration(summary['seconds'])}", [
+def finish_lines(run: Start, finish: Finish) -> list[str]:
+    """Returns the block that closes a run."""
+    best, final = finish.best, finish.final
+    again = "the same command with --resume auto continues it" if finish.status == "interrupted" else ""
+    return block(f"{finish.status} in {duration(finish.seconds)}", [
         ("best", best and f"epoch {best['epoch']}: {scores(best)}"),
         ("final", final and f"epoch {final['epoch']}: {scores(final)}"),
-        ("speed", speed(summary)),
-        ("folder", str(info["folder"])),
+        ("speed", speed(finish)),
+        ("folder", str(run.folder)),
         ("resume", again),
     ])

@@ -26,7 +26,7 @@ def plain_environment(monkeypatch):
 
 def test_plain_output_has_no_control_codes_and_a_line_for_each_epoch(fabricated, tmp_path):
     stream = io.StringIO()
-    fabricated.play([TextSink(stream)], fabricated.info(tmp_path, epochs=3))
+    fabricated.play([TextSink(stream)], fabricated.start(tmp_path, epochs=3))
     lines, head = stream.getvalue().splitlines(), wording.table_header()[0]
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", stream.getvalue())
     assert max(map(len, lines)) <= 80
@@ -50,18 +50,13 @@ def test_the_columns_stand_under_their_heads_whatever_the_loss(loss, fabricated)
 def test_nan_and_a_run_without_an_epoch_are_shown_as_dashes(fabricated, tmp_path):
     row = {key: value if key == "epoch" else fabricated.nan for key, value in fabricated.row(1).items()}
     assert wording.table_row(row, 3, best=False).split() == ["1/3"] + 10 * ["-"]
-    nothing = dict.fromkeys(fabricated.summary([fabricated.row(1)]), None) | {"status": "failed", "final": {}}
-    lines = wording.finish_lines(fabricated.info(tmp_path, 3), nothing, [])
-    assert lines[0] == "failed in -" and not any("epoch" in line for line in lines)
+    lines = wording.finish_lines(fabricated.start(tmp_path, 3), fabricated.early_finish("failed"))
+    assert lines[0] == "failed in 0.50s" and not any("epoch" in line for line in lines)
 
 
 def test_a_resumed_run_still_knows_the_best_epoch_from_before(fabricated, tmp_path):
-    from fasttrain.train.rows import row_to_json
-
-    best = fabricated.row(1) | {"val_top1": 99.0}
-    (tmp_path / "metrics.jsonl").write_text(row_to_json(best) + "\n" + row_to_json(fabricated.row(2)) + "\n")
-    stream = io.StringIO()
-    fabricated.play([TextSink(stream)], fabricated.info(tmp_path, epochs=3, resumed_from=1))
+    earlier, stream = [fabricated.row(1) | {"val_top1": 99.0}], io.StringIO()
+    fabricated.play([TextSink(stream)], fabricated.start(tmp_path, epochs=3, rows=earlier))
     assert "resumed  after epoch 1 of 3" in stream.getvalue()
     assert "best     epoch 1: top-1 99.00 %" in stream.getvalue()
     assert "*" not in stream.getvalue()
@@ -84,18 +79,18 @@ def test_a_terminal_in_ci_or_without_codes_gets_plain_lines(name, value, monkeyp
 def test_an_epoch_of_few_steps_is_forecast_when_it_is_over(fabricated, tmp_path):
     stream = io.StringIO()
     sink = TextSink(stream)
-    sink.start(fabricated.info(tmp_path, epochs=3))
+    sink.start(fabricated.start(tmp_path, epochs=3))
     for step in (1, 2):
         sink.progress(Progress("train", 1, 3, step, 2, step * 32, step * 0.1, 0.0))
     sink.progress(Progress("val", 1, 3, 1, 1, 100, 0.1, 0.0))
     assert "estimate" not in stream.getvalue()
-    sink.epoch(fabricated.row(1))
+    sink.epoch(fabricated.epoch(fabricated.row(1)))
     assert re.fullmatch(r"estimate: \S+ an epoch, \S+ to go", stream.getvalue().splitlines()[-1])
 
 
 def test_the_live_display_draws_above_its_bar_and_gives_the_terminal_back(fabricated, tmp_path, plain_environment):
     terminal, stdout, stderr = Terminal(), sys.stdout, sys.stderr
-    fabricated.play([LiveSink(terminal)], fabricated.info(tmp_path, epochs=2), finish=False)
+    fabricated.play([LiveSink(terminal)], fabricated.start(tmp_path, epochs=2), finish=False)
     shown = terminal.getvalue()
     assert "epoch 1/2 train" in shown and "estimate" not in shown and "2/2" in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is visible again

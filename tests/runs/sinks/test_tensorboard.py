@@ -3,6 +3,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fasttrain.runs.sinks.files import FilesSink
+from fasttrain.runs.sinks.pictures import PicturesSink
 from fasttrain.runs.sinks.tensorboard import FINAL_TAGS, POINTS_PER_EPOCH, STEP_TAGS, TAGS, TensorBoardSink
 
 
@@ -25,19 +26,16 @@ def network():
 
 
 def test_the_event_file_holds_scalars_hyperparameters_graph_and_pictures(fabricated, tmp_path):
-    from PIL import Image
-
-    for name in ("train_batch", "results", "confusion"):
-        Image.new("RGB", (30, 20)).save(tmp_path / f"{name}.png")
-    info = fabricated.info(tmp_path, epochs=3) | {"model_for_graph": (network(), torch.zeros(1, 3, 8, 8))}
-    rows = fabricated.play(sinks(tmp_path), info)
+    start = fabricated.start(tmp_path, epochs=3,
+                             model_for_graph=(network(), torch.zeros(1, 3, 8, 8)))
+    rows = fabricated.play([*sinks(tmp_path), PicturesSink(tmp_path)], start)
     events = read(tmp_path)
     mirrored = {tags["val_top1_tta"] for tags in (TAGS, FINAL_TAGS)}  # of runs that ask for it
     assert set(events.Tags()["scalars"]) == {*TAGS.values(), *STEP_TAGS.values(), *FINAL_TAGS.values()} - mirrored
     assert [event.value for event in events.Scalars("top1/val")] == [row["val_top1"] for row in rows]
     assert steps_of(events, "loss/train") == steps_of(events, "loss/val") == [1, 2, 3]
     assert steps_of(events, "steps/train_loss") == list(range(1, 3 * fabricated.steps + 1))
-    assert events.Tags()["images"] == ["pictures/train_batch", "pictures/results", "pictures/confusion"]
+    assert events.Tags()["images"] == ["pictures/results", "pictures/confusion", "pictures/per_class"]
     assert events.Images("pictures/results")[0].encoded_image_string == (tmp_path / "results.png").read_bytes()
     assert events.Tags()["graph"]
     assert {"_hparams_/session_start_info", "_hparams_/session_end_info"} <= set(events.summary_metadata)
@@ -45,9 +43,10 @@ def test_the_event_file_holds_scalars_hyperparameters_graph_and_pictures(fabrica
 
 
 def test_a_resumed_run_has_no_doubled_point(fabricated, tmp_path):
-    info = fabricated.info(tmp_path, epochs=5) | {"model_for_graph": (network(), torch.zeros(1, 3, 8, 8))}
-    fabricated.play(sinks(tmp_path), info, until=3)
-    fabricated.play(sinks(tmp_path), fabricated.info(tmp_path, epochs=5, resumed_from=2))
+    start = fabricated.start(tmp_path, epochs=5,
+                             model_for_graph=(network(), torch.zeros(1, 3, 8, 8)))
+    fabricated.play(sinks(tmp_path), start, until=3)
+    fabricated.play(sinks(tmp_path), fabricated.start(tmp_path, epochs=5, resumed_from=2))
     events = read(tmp_path)
     assert steps_of(events, "loss/val") == [1, 2, 3, 4, 5]
     assert steps_of(events, "steps/lr") == list(range(1, 5 * fabricated.steps + 1))
@@ -59,23 +58,25 @@ def test_tracing_leaves_the_model_and_the_random_numbers_alone(fabricated, tmp_p
     model = network().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.get_rng_state()
-    info = fabricated.info(tmp_path, epochs=1) | {"model_for_graph": (model, torch.ones(1, 3, 8, 8))}
-    fabricated.play([TensorBoardSink(tmp_path)], info)
+    start = fabricated.start(tmp_path, epochs=1,
+                             model_for_graph=(model, torch.ones(1, 3, 8, 8)))
+    fabricated.play([TensorBoardSink(tmp_path)], start)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(module.training for module in model.modules())
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_network_that_cannot_be_traced_costs_one_line(fabricated, tmp_path, capsys):
-    info = fabricated.info(tmp_path, epochs=1) | {"model_for_graph": (network(), torch.zeros(1, 5, 8, 8))}
-    fabricated.play([TensorBoardSink(tmp_path)], info)
+    start = fabricated.start(tmp_path, epochs=1,
+                             model_for_graph=(network(), torch.zeros(1, 5, 8, 8)))
+    fabricated.play([TensorBoardSink(tmp_path)], start)
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and err.startswith("warning: TensorBoard gets no graph")
     assert steps_of(read(tmp_path), "loss/val") == [1]
 
 
 def test_nan_makes_a_gap(fabricated, tmp_path):
-    fabricated.play([TensorBoardSink(tmp_path)], fabricated.info(tmp_path, epochs=3),
+    fabricated.play([TensorBoardSink(tmp_path)], fabricated.start(tmp_path, epochs=3),
                     row=lambda epoch: fabricated.row(epoch) | ({"val_loss": fabricated.nan} if epoch == 2 else {}))
     assert steps_of(read(tmp_path), "loss/val") == [1, 3]
 
@@ -83,8 +84,8 @@ def test_nan_makes_a_gap(fabricated, tmp_path):
 @pytest.mark.parametrize("steps", [1, POINTS_PER_EPOCH, 10 * POINTS_PER_EPOCH + 1])
 def test_long_epochs_are_thinned(steps, fabricated, tmp_path):
     sink = TensorBoardSink(tmp_path)
-    sink.start(fabricated.info(tmp_path, epochs=1))
-    sink.steps([{"step": step, "loss": 1.0, "lr": 0.1} for step in range(1, steps + 1)])
+    sink.start(fabricated.start(tmp_path, epochs=1))
+    sink.epoch(fabricated.epoch(fabricated.row(1), steps=steps))
     sink.close()
     written = steps_of(read(tmp_path), "steps/train_loss")
     assert written[0] == 1 and min(steps, POINTS_PER_EPOCH) // 2 < len(written) <= POINTS_PER_EPOCH
