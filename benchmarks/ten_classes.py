@@ -1,6 +1,6 @@
 """Accuracy on ten real classes: resnet18, 12 epochs, both recipes, three seeds; prints mean and spread of top-1.
 
-    python benchmarks/ten_classes.py --data /path/to/tiny-imagenet-200 [--recipes fast seed] [--seeds 3] [--out DIR]
+    python benchmarks/ten_classes.py --data /path/to/tiny-imagenet-200 [--recipes fast original] [--seeds 3] [--out DIR]
 
 A run that is there already is not run again, so an interrupted series goes on where it stopped.
 """
@@ -24,7 +24,7 @@ def measure(recipe, seed, data, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)
-    parser.add_argument("--recipes", nargs="+", default=["fast", "seed"])
+    parser.add_argument("--recipes", nargs="+", default=["fast", "original"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", default="runs/ten_classes")
     arguments = parser.parse_args()

@@ -6,121 +6,24 @@ No torch in here: a wrong flag must answer at once.
 import dataclasses
 import math
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from fasttrain import sizes as size_plan
+from fasttrain.checks import Checked, boolean, choice, either, integer, number, optional, part, section, setting, text
 from fasttrain.errors import ConfigError
+from fasttrain.recipe import load_recipe, overlay, recipe_name
 from fasttrain.registry import ARCHS, HEADS, LOADERS, OPTIMIZERS, SCHEDULES, unknown
 
 COMPILE_MODES = ("auto", "off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-NO_LIMIT = 2**31 - 1  # what an integer's message keeps to itself
 # what PyYAML raises for text that is no YAML, for dates and numbers that are none, for thousands of brackets
 NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
-
-
-def recipe_names():
-    """The recipes that ship with the package, by name."""
-    folder = resources.files("fasttrain") / "recipes"
-    return sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-
-
-def integer(low, high=NO_LIMIT):
-    """A check: a whole number in [low, high]."""
-    def check(name, value):
-        try:
-            exact = int(value) if not isinstance(value, bool) and float(value) == int(value) else None
-        except (TypeError, ValueError, OverflowError):
-            exact = None
-        if exact is None or not low <= exact <= high:
-            raise ConfigError(f"{name}: {value!r} is not a whole number of at least {low}"
-                              + (f" and at most {high}" if high != NO_LIMIT else ""))
-        return exact
-    return check
-
-
-def number(low, high=math.inf, above=False):
-    """A check: a finite number in [low, high], or above `low` where `above` is set."""
-    def check(name, value):
-        try:
-            exact = float(value) if not isinstance(value, bool) else math.nan
-        except (TypeError, ValueError):
-            exact = math.nan
-        if not math.isfinite(exact) or exact < low or exact > high or (above and exact == low):
-            bounds = f"above {low:g}" if above else f"of at least {low:g}"
-            raise ConfigError(f"{name}: {value!r} is not a number {bounds}"
-                              + (f" and at most {high:g}" if high < math.inf else ""))
-        return exact
-    return check
-
-
-def boolean(name, value):
-    """A check: true or false."""
-    words = {"true": True, "false": False}
-    if isinstance(value, str) and value.lower() in words:
-        value = words[value.lower()]
-    if not isinstance(value, bool):
-        raise ConfigError(f"{name}: {value!r} is neither true nor false")
-    return value
-
-
-def text(name, value):
-    """A check: a string or path that is not empty and holds no NUL."""
-    value = str(value) if isinstance(value, (str, Path)) else ""
-    if not value or "\0" in value:
-        raise ConfigError(f"{name}: needs a value that is not empty")
-    return value
-
-
-def choice(known):
-    """A check: one of `known`, a sequence or a function that returns one."""
-    def check(name, value):
-        names = known() if callable(known) else known
-        if value is False:  # YAML reads a bare `off` as false
-            value = "off"
-        if value not in names:
-            raise ConfigError(unknown(name, value, names))
-        return value
-    check.known = known
-    return check
-
-
-def either(word, check):
-    """A check: the given word, or what `check` takes."""
-    def wrapped(name, value):
-        return word if value == word else check(name, value)
-    wrapped.known = (word,)
-    return wrapped
-
-
-def optional(check):
-    """A check: nothing, or what `check` takes."""
-    def wrapped(name, value):
-        return None if value is None else check(name, value)
-    wrapped.known = getattr(check, "known", ())
-    return wrapped
-
-
-def setting(check, default=dataclasses.MISSING, help=""):  # noqa: A002 - the word argparse uses
-    """A dataclass field with its check and its help line."""
-    return dataclasses.field(default=default, metadata={"check": check, "help": help})
-
-
-class Checked:
-    """A frozen dataclass whose fields are checked and normalised when it is made."""
-
-    prefix = ""
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = field.metadata["check"](self.prefix + field.name, getattr(self, field.name))
-            object.__setattr__(self, field.name, value)
 
 
 @dataclass(frozen=True)
@@ -141,34 +44,6 @@ class Augment(Checked):
 
 
 @dataclass(frozen=True)
-class Optimizer(Checked):
-    """The optimizer; its learning rate comes from the schedule."""
-
-    prefix = "optimizer."
-    name: str = setting(choice(OPTIMIZERS.names), "sgd")
-    momentum: float = setting(number(0, 1), 0.9)
-    nesterov: bool = setting(boolean, False)
-    weight_decay: float = setting(number(0), 1e-4)
-    decay_norm_and_bias: bool = setting(boolean, True, "whether BatchNorm parameters and biases decay too")
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.nesterov and self.momentum == 0:
-            raise ConfigError("optimizer.nesterov: needs optimizer.momentum above 0")
-
-
-@dataclass(frozen=True)
-class Schedule(Checked):
-    """The learning rate over the run, as a share of its peak."""
-
-    prefix = "schedule."
-    name: str = setting(choice(SCHEDULES.names), "step")
-    period: int = setting(integer(1), 30, "step: epochs between two drops")
-    gamma: float = setting(number(0, 1), 0.1, "step: factor of each drop")
-    warmup: float = setting(number(0, 1), 0.2, "peak: share of the run in which the rate rises")
-
-
-@dataclass(frozen=True)
 class Mix(Checked):
     """Images of a training batch mixed with each other, and their labels in proportion."""
 
@@ -180,40 +55,32 @@ class Mix(Checked):
         return self.mixup > 0 or self.cutmix > 0
 
 
-# the fields that `fasttrain run` has a flag for; the others are reached by --set
+# the keys that `fasttrain run` has a flag for; the others are reached by --set
 FLAGS = ("arch", "head", "stem", "recipe", "data", "loader", "classes", "limit_train", "limit_val", "image_size",
          "epochs", "batch_size", "lr", "seed", "device", "precision", "compile", "out", "resume")
-SECTIONS = {"augment": Augment, "optimizer": Optimizer, "schedule": Schedule, "mix": Mix}
-
-
-def section(cls):
-    """A check: a section, or a mapping of its keys."""
-    def check(name, value):
-        if isinstance(value, cls):
-            return value
-        if not isinstance(value, dict):
-            raise ConfigError(f"{name}: needs keys, such as {name}.{dataclasses.fields(cls)[0].name}")
-        known = [f.name for f in dataclasses.fields(cls)]
-        for key in value:
-            if key not in known:
-                raise ConfigError(unknown("key", f"{name}.{key}", [f"{name}.{k}" for k in known]))
-        return cls(**value)
-    return check
+# the check of each section
+SECTIONS = {
+    "augment": section(Augment),
+    "optimizer": part(OPTIMIZERS),
+    "schedule": part(SCHEDULES),
+    "mix": section(Mix),
+}
 
 
 @dataclass(frozen=True)
 class RunConfig(Checked):
     """Everything that decides a training run.
 
-    Fields left at None are taken from the recipe, so `RunConfig(arch="resnet50", head="maxpool")` is complete; a
-    mapping for a section, such as `augment` or `optimizer`, changes the keys it names. Raises ConfigError on the first
-    value that cannot work.
+    Fields left at None are taken from the recipe, so `RunConfig(arch="resnet50", head="maxpool")` is complete. A
+    mapping for a section, such as `augment`, changes the keys that it names; one that names another optimizer or
+    schedule than the recipe starts from that one's own defaults, and another optimizer needs a learning rate of its
+    own. Raises ConfigError on the first value that cannot work.
     """
 
     arch: str = setting(choice(ARCHS.names), "resnet18", "backbone")
     head: str = setting(choice(HEADS.names), "origin", "classifier head")
     stem: str = setting(choice(("standard", "small")), "standard", "7x7/2 and max pool, or 3x3/1, 12x the work")
-    recipe: str = setting(choice(recipe_names), "fast", "optimisation recipe; `seed` is the original's")
+    recipe: str = setting(recipe_name, "fast", "optimisation recipe; `original` is the original study's")
     data: str | None = setting(optional(text), None, "folder, zip, folder of .tar.xz parts, ImageFolder, or synthetic")
     loader: str = setting(choice(lambda: ["auto", *LOADERS.names()]), "auto", "how batches are made")
     classes: int | None = setting(optional(integer(1)), None, "only the first K sorted classes")
@@ -231,10 +98,10 @@ class RunConfig(Checked):
     lr_per_256: float | None = setting(optional(number(0, above=True)), None, "peak learning rate for a batch of 256")
     label_smoothing: float | None = setting(optional(number(0, 0.999)), None, "share of the target spread evenly")
     drop_last: bool | None = setting(optional(boolean), None, "leave out the last, short training batch")
-    augment: Augment | dict | None = setting(optional(section(Augment)), None)
-    optimizer: Optimizer | dict | None = setting(optional(section(Optimizer)), None)
-    schedule: Schedule | dict | None = setting(optional(section(Schedule)), None)
-    mix: Mix | dict | None = setting(optional(section(Mix)), None)
+    augment: Augment | dict | None = setting(optional(SECTIONS["augment"]), None)
+    optimizer: Checked | dict | None = setting(optional(SECTIONS["optimizer"]), None)
+    schedule: Checked | dict | None = setting(optional(SECTIONS["schedule"]), None)
+    mix: Mix | dict | None = setting(optional(SECTIONS["mix"]), None)
     ema: float | None = setting(optional(number(0, 0.999999)), None,
                                 "validation measures weights averaged over the steps with this decay; 0 is off")
     tta: bool = setting(boolean, False, "validation also counts hits of each image averaged with its mirror image")
@@ -247,18 +114,18 @@ class RunConfig(Checked):
     resume: str = setting(text, "never", "never, a run folder, or auto: the newest unfinished one of these settings")
 
     def __post_init__(self):
-        choice(recipe_names)("recipe", self.recipe)
-        epochs = self.epochs
-        for name, value in load_recipe(self.recipe).items():
-            given = getattr(self, name)
-            if given is None:
-                object.__setattr__(self, name, value)
-            elif name in SECTIONS and isinstance(given, dict):
-                object.__setattr__(self, name, {**value, **given})
+        recipe = load_recipe(recipe_name("recipe", self.recipe))
+        epochs_given, rate_given = self.epochs, self.lr_per_256 or self.lr not in (None, "auto")
+        object.__setattr__(self, "schedule", without_old_keys(self.schedule))
+        for name, value in recipe.items():
+            object.__setattr__(self, name, overlay(value, getattr(self, name)))
         super().__post_init__()
-        self._fit_sizes(epochs)
+        self._fit_sizes(epochs_given)
+        if self.optimizer.name != recipe["optimizer"]["name"] and not rate_given:
+            raise ConfigError(f"lr: recipe {self.recipe} has no learning rate for {self.optimizer.name}, only for "
+                              f"{recipe['optimizer']['name']}: set one with --lr")
 
-    def _fit_sizes(self, epochs):
+    def _fit_sizes(self, epochs: int | str | None) -> None:
         """Takes `epochs` from `sizes` where that counts them; ConfigError where the two disagree with each other."""
         planned = size_plan.total_epochs(self.sizes)
         if planned is not None:
@@ -277,31 +144,38 @@ class RunConfig(Checked):
         return size_plan.epoch_sizes(self.sizes, self.epochs, self.image_size)
 
     @property
-    def variant(self):
+    def variant(self) -> str:
         """`resnet18_maxpool`; a stem other than the standard one is always named."""
         return f"{self.arch}_{self.head}" + ("" if self.stem == "standard" else f"_{self.stem}-stem")
 
-    def to_dict(self):
-        """A plain nested dict that YAML and JSON can hold and `RunConfig(**d)` takes back."""
+    def to_dict(self) -> dict[str, Any]:
+        """Returns a plain nested dict that YAML and JSON can hold and `RunConfig(**d)` takes back."""
         return dataclasses.asdict(self)
 
-    def replace(self, **changes):
-        """A copy with other values, checked again."""
+    def replace(self, **changes: Any) -> "RunConfig":
+        """Returns a copy with other values, checked again."""
         return dataclasses.replace(self, **changes)
 
-    def command(self):
-        """The `fasttrain run` command that repeats this run: the flags in which it differs from its recipe."""
+    def command(self) -> str:
+        """Returns the `fasttrain run` command that repeats this run: the flags in which it differs from its recipe."""
         plain = RunConfig(recipe=self.recipe).to_dict()
-        words = ["fasttrain", "run", "--arch", self.arch, "--head", self.head, "--recipe", self.recipe]
+        if self.optimizer.name != plain["optimizer"]["name"]:  # the recipe's rates do not count then
+            plain["lr"] = plain["lr_per_256"] = None
+        flags = {"arch": self.arch, "head": self.head, "recipe": self.recipe}
+        sets = {}
         for name, value in self.to_dict().items():
             if name in SECTIONS:
-                words += [w for k, v in value.items() if v != plain[name][k] for w in ("--set", f"{name}.{k}={v}")]
-            elif value != plain[name] and name not in ("arch", "head", "recipe", "out", "resume"):
-                words += [f"--{name.replace('_', '-')}", str(value)] if name in FLAGS else ["--set", f"{name}={value}"]
-        return shlex.join(words)
+                same = plain[name] if value.get("name") == plain[name].get("name") else {}
+                sets |= {f"{name}.{key}": v for key, v in value.items() if key not in same or v != same[key]}
+            elif name not in ("out", "resume") and value != plain[name]:
+                (flags if name in FLAGS else sets)[name] = value
+        words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        words += [word for name, value in sets.items() for word in ("--set", f"{name}={value}")]
+        return shlex.join(["fasttrain", "run", *words])
 
     @classmethod
-    def load(cls, files=(), flags=None, sets=()):
+    def load(cls, files: Iterable[str | Path] = (), flags: dict[str, Any] | None = None,
+             sets: Iterable[str] = ()) -> "RunConfig":
         """Builds a config: later wins in recipe <- `files` (YAML) <- `flags` (a dict) <- `sets` ("a.b=c" strings)."""
         values: dict[str, Any] = {}
         for file in files:
@@ -312,24 +186,31 @@ class RunConfig(Checked):
         return cls(**values)
 
 
-def choices(name):
-    """The values that a key of RunConfig takes, where they can be listed; otherwise none."""
+def without_old_keys(schedule: Any) -> Any:
+    """Returns a schedule as version 0.1 wrote it, with the keys of all schedules, without those of the others."""
+    if not isinstance(schedule, dict) or schedule.keys() != {"name", "period", "gamma", "warmup"}:
+        return schedule
+    known = SCHEDULES.load(choice(SCHEDULES.names)("schedule.name", schedule["name"])).key_names()
+    return {key: value for key, value in schedule.items() if key in known}
+
+
+def choices(name: str) -> list[str]:
+    """Returns the values that a key of RunConfig takes, where they can be listed; otherwise none."""
     field = RunConfig.__dataclass_fields__.get(name)
     known = getattr(field.metadata["check"], "known", ()) if field else ()
     return list(known() if callable(known) else known)
 
 
-def known_keys():
-    """Every key that a config file or `--set` may name, sections dotted."""
-    names = [f.name for f in dataclasses.fields(RunConfig) if f.name not in SECTIONS]
-    return names + [f"{s}.{f.name}" for s, cls in SECTIONS.items() for f in dataclasses.fields(cls)]
+def known_keys() -> list[str]:
+    """Returns every key that a config file or `--set` may name, sections dotted."""
+    return ([name for name in RunConfig.key_names() if name not in SECTIONS]
+            + [f"{name}.{key}" for name, check in SECTIONS.items() for key in check.key_names()])
 
 
-def merge(values, extra, where):
+def merge(values: dict[str, Any], extra: dict[str, Any], where: str) -> None:
     """Lays the nested dict `extra` over `values`; an unknown key raises ConfigError with a suggestion."""
-    fields = {f.name for f in dataclasses.fields(RunConfig)}
     for name, value in extra.items():
-        if name not in fields:
+        if name not in RunConfig.key_names():
             raise ConfigError(f"{where}: {unknown('key', name, known_keys())}")
         if name in SECTIONS and isinstance(value, dict) and isinstance(values.get(name), dict):
             values[name] = {**values[name], **value}
@@ -337,8 +218,8 @@ def merge(values, extra, where):
             values[name] = value
 
 
-def parse_set(item):
-    """Turns "augment.flip=random" into {"augment": {"flip": "random"}}; the value is read as YAML."""
+def parse_set(item: str) -> dict[str, Any]:
+    """Returns "augment.flip=random" as {"augment": {"flip": "random"}}; the value is read as YAML."""
     path, equals, raw = item.partition("=")
     if not equals or not path:
         raise ConfigError(f"--set {item}: needs the form key=value, such as augment.flip=random")
@@ -348,13 +229,13 @@ def parse_set(item):
         raise ConfigError(f"--set {item}: the value is not YAML") from None
     if path not in known_keys():
         raise ConfigError(f"--set {item}: {unknown('key', path, known_keys())}")
-    for part in reversed(path.split(".")):
-        value = {part: value}
+    for name in reversed(path.split(".")):
+        value = {name: value}
     return value
 
 
-def read_yaml(path):
-    """The mapping in a YAML file; ConfigError in one line if there is none."""
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Returns the mapping in a YAML file; ConfigError in one line where there is none."""
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -367,13 +248,8 @@ def read_yaml(path):
     return values
 
 
-def load_recipe(name):
-    """The keys of a recipe that ships with the package, as a dict."""
-    return yaml.safe_load((resources.files("fasttrain") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8"))
-
-
-def auto_batch_size(train_images):
-    """The rule of `batch_size: auto`: the power of two next below 1 % of the images, from 32 to 512.
+def auto_batch_size(train_images: int) -> int:
+    """Returns the batch size for `auto`: the power of two next below 1 % of the images, from 32 to 512.
 
     5,000 images get 32, 25,000 get 128, 100,000 get 512: about 150 to 200 steps an epoch, enough updates for a short
     run on a small set, and a batch that fills a GPU on the full one.
@@ -381,7 +257,7 @@ def auto_batch_size(train_images):
     return min(512, max(32, 2 ** int(math.log2(max(1, train_images // 100)))))
 
 
-def fit_to_data(config, train_images):
+def fit_to_data(config: RunConfig, train_images: int) -> RunConfig:
     """Replaces `auto` in batch size and learning rate by numbers; ConfigError for a batch larger than the data."""
     batch_size = config.batch_size
     if batch_size == "auto":

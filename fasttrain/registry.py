@@ -2,6 +2,8 @@
 
 import difflib
 import importlib
+from collections.abc import Iterable
+from typing import Any
 
 from fasttrain.errors import ConfigError
 
@@ -12,30 +14,30 @@ class Registry:
     Adding a part is one file and one line below; listing the names imports nothing.
     """
 
-    def __init__(self, kind, entries):
+    def __init__(self, kind: str, entries: dict[str, str]):
         self.kind = kind
         self.entries = entries
 
-    def __contains__(self, name):
+    def __contains__(self, name: str) -> bool:
         return name in self.entries
 
-    def names(self):
+    def names(self) -> list[str]:
         return list(self.entries)
 
-    def check(self, name):
+    def check(self, name: str) -> str:
         """Returns `name`; raises ConfigError with the nearest known name if there is no such entry."""
         if name in self.entries:
             return name
         raise ConfigError(unknown(self.kind, name, self.entries))
 
-    def load(self, name):
+    def load(self, name: str) -> Any:
         """Imports and returns the object called `name`."""
         module, attribute = self.entries[self.check(name)].split(":")
         return getattr(importlib.import_module(module), attribute)
 
 
-def unknown(kind, name, known):
-    """One line that says `name` is no `kind`, with the nearest of `known` or all of them."""
+def unknown(kind: str, name: Any, known: Iterable[Any]) -> str:
+    """Returns one line that says `name` is no `kind`, with the nearest of `known` or all of them."""
     near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
     hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(str(k) for k in known)
     return f"unknown {kind} {name!r}: {hint}"
@@ -62,25 +64,33 @@ LOADERS = Registry("loader", {
 })
 
 OPTIMIZERS = Registry("optimizer", {
-    "sgd": "fasttrain.train.optim:sgd",
+    "sgd": "fasttrain.train.optimizers.sgd:Sgd",
+    "adamw": "fasttrain.train.optimizers.adamw:AdamW",
 })
 
 SCHEDULES = Registry("schedule", {
-    "step": "fasttrain.train.schedule:step_decay",
-    "peak": "fasttrain.train.schedule:peak_to_zero",
+    "step": "fasttrain.train.schedules.step:StepDecay",
+    "peak": "fasttrain.train.schedules.peak:Peak",
+    "cosine": "fasttrain.train.schedules.cosine:Cosine",
 })
 
 
-def variants():
-    """The short names that stand for arch and head at once, such as resnet18_maxpool."""
-    return [f"{arch}_{head}" for arch in ARCHS.names() for head in HEADS.names()]
+def variants() -> dict[str, tuple[str, str]]:
+    """Returns the short names that stand for (arch, head), such as resnet18_maxpool."""
+    return {f"{arch}_{head}": (arch, head) for arch in ARCHS.names() for head in HEADS.names()}
 
 
-def split_variant(flags):
-    """`-a resnet18_maxpool` names arch and head at once; a bare arch leaves the head alone."""
-    arch, underscore, head = flags.get("arch", "").partition("_")
-    if not underscore:
+def split_variant(flags: dict[str, str]) -> dict[str, str]:
+    """Returns the arch and head that `-a resnet18_maxpool` names at once; {} for a bare arch, or for none.
+
+    Raises ConfigError for a name that is neither, and where `--head` says otherwise.
+    """
+    name = flags.get("arch", "")
+    if name in ARCHS or "_" not in name:
         return {}
+    if name not in variants():
+        raise ConfigError(unknown("arch", name, [*ARCHS.names(), *variants()]))
+    arch, head = variants()[name]
     if flags.get("head", head) != head:
-        raise ConfigError(f"--arch {flags['arch']} names the head {head!r}, --head {flags['head']!r}: give one of them")
+        raise ConfigError(f"--arch {name} names the head {head!r}, --head {flags['head']!r}: give one of them")
     return {"arch": arch, "head": head}

@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 from fasttrain import RunConfig
 from fasttrain.cli.flags import read_config
 from fasttrain.cli.main import build_parser
-from fasttrain.config import auto_batch_size, fit_to_data, known_keys, recipe_names
+from fasttrain.config import auto_batch_size, fit_to_data, known_keys
 from fasttrain.errors import ConfigError
+from fasttrain.recipe import recipe_names
 
 
 def test_precedence_recipe_file_flag_set(tmp_path):
     file = tmp_path / "c.yaml"
-    file.write_text("recipe: seed\nepochs: 7\nlr: 0.5\naugment: {flip: random}\n")
+    file.write_text("recipe: original\nepochs: 7\nlr: 0.5\naugment: {flip: random}\n")
     config = RunConfig.load([file], {"lr": "0.25"}, ["augment.crop_padding=2", "lr=0.125"])
-    assert (config.recipe, config.epochs, config.lr) == ("seed", 7, 0.125)
+    assert (config.recipe, config.epochs, config.lr) == ("original", 7, 0.125)
     assert (config.augment.flip, config.augment.crop_padding) == ("random", 2)
     assert config.batch_size == 256 and config.optimizer.weight_decay == 1e-4
 
@@ -32,8 +33,8 @@ def test_every_recipe_is_complete_and_survives_yaml(recipe):
     assert again == config
 
 
-def test_the_seed_recipe_is_the_original_study():
-    config = RunConfig(recipe="seed")
+def test_the_original_recipe_is_the_original_study():
+    config = RunConfig(recipe="original")
     assert (config.epochs, config.batch_size, config.lr, config.drop_last) == (30, 256, 0.1, False)
     assert (config.optimizer.momentum, config.optimizer.nesterov) == (0.9, False)
     assert config.optimizer.decay_norm_and_bias
@@ -41,6 +42,45 @@ def test_the_seed_recipe_is_the_original_study():
     assert (config.precision, config.compile, config.channels_last) == ("fp32", "off", False)
     assert (config.augment.crop_padding, config.augment.flip, config.label_smoothing) == (0, "none", 0)
     assert not config.mix and not config.ema and not config.tta
+
+
+def test_the_old_name_of_a_recipe_stands_for_the_new_one(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("recipe: seed\n")
+    named = RunConfig(recipe="original")
+    assert RunConfig(recipe="seed") == RunConfig.load([file]) == RunConfig.load(sets=["recipe=seed"]) == named
+    assert named.recipe == "original" and "seed" not in recipe_names()
+
+
+@pytest.mark.parametrize("name, own", [("peak", {"warmup": 0.4}), ("step", {"period": 7, "gamma": 0.5})])
+def test_a_schedule_as_version_0_1_wrote_it(name, own):
+    old = {"name": name, "period": 7, "gamma": 0.5, "warmup": 0.4}
+    assert RunConfig(schedule=old).to_dict()["schedule"] == {"name": name, **own}
+
+
+def test_another_optimizer_or_schedule_starts_from_its_own_defaults():
+    config = RunConfig(lr=0.002, optimizer={"name": "adamw", "beta2": 0.95}, schedule={"name": "cosine"})
+    assert config.to_dict()["optimizer"] == {"name": "adamw", "weight_decay": 0.01, "decay_norm_and_bias": False,
+                                             "beta1": 0.9, "beta2": 0.95, "eps": 1e-8}
+    assert config.to_dict()["schedule"] == {"name": "cosine", "warmup": 0.05}
+    assert RunConfig(**config.to_dict()) == config
+    assert RunConfig(optimizer={"momentum": 0.8}).optimizer.weight_decay == 5e-4  # the recipe's
+
+
+@pytest.mark.parametrize("values, says", [
+    ({"optimizer": {"name": "adamw"}}, "set one with --lr"),
+    ({"optimizer": {"name": "adamw"}, "lr": "auto"}, "set one with --lr"),
+    ({"optimizer": {"name": "adamw", "momentum": 0.9}, "lr": 0.1}, "adamw has no such key"),
+    ({"optimizer": {"beta1": 0.9}}, "sgd has no such key"), ({"schedule": {"gamma": 0.5}}, "peak has no such key"),
+    ({"optimizer": {"name": "adamw", "beta2": 1}, "lr": 0.1}, "optimizer.beta2"),
+    ({"optimizer": {"name": ["sgd"]}}, "optimizer.name"), ({"optimizer": {"name": "sdg"}}, "did you mean 'sgd'"),
+    ({"schedule": {"gama": 0.5}}, "unknown key 'schedule.gama'"),
+    ({"schedule": {"name": [], "period": 1, "gamma": 1, "warmup": 1}}, "schedule.name"),
+])
+def test_a_section_takes_the_keys_of_its_part_only(values, says):
+    with pytest.raises(ConfigError, match=says) as error:
+        RunConfig(**values)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("values, says", [
@@ -86,9 +126,15 @@ def test_any_value_is_taken_or_refused_in_one_line(values):
         assert RunConfig(**config.to_dict()) == config
 
 
-def test_the_command_of_a_config_repeats_it():
-    flags = {"arch": "resnet50", "head": "dropout", "epochs": "3", "data": "a b", "classes": "10"}
-    config = RunConfig.load(flags=flags, sets=["augment.flip=none", "label_smoothing=0.2", "optimizer.nesterov=false"])
+@pytest.mark.parametrize("flags, sets", [
+    ({"arch": "resnet50", "head": "dropout", "epochs": "3", "data": "a b", "classes": "10"},
+     ["augment.flip=none", "label_smoothing=0.2", "optimizer.nesterov=false"]),
+    # what the recipe has as well counts for another optimizer or schedule
+    ({"recipe": "original", "lr": "0.1"}, ["optimizer.name=adamw", "optimizer.weight_decay=1e-4"]),
+    ({"lr": "auto"}, ["optimizer.name=adamw", "lr_per_256=0.4", "schedule.name=cosine", "schedule.warmup=0.2"]),
+])
+def test_the_command_of_a_config_repeats_it(flags, sets):
+    config = RunConfig.load(flags=flags, sets=sets)
     arguments = build_parser().parse_args(shlex.split(config.command())[1:])
     assert read_config(arguments) == config
 

@@ -19,8 +19,8 @@ from fasttrain.models import build_model
 from fasttrain.perf import ceilings
 from fasttrain.perf.cost import training_cost
 from fasttrain.runtime import choose_device, choose_precision
-from fasttrain.train.optim import parameter_groups
-from fasttrain.train.schedule import learning_rate
+from fasttrain.train.optimizers import parameter_groups
+from fasttrain.train.schedules import learning_rate
 from fasttrain.train.timing import peak_memory_bytes
 
 MAX_WORKERS = 16

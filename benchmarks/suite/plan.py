@@ -155,14 +155,14 @@ def e2e(settings):
 
 def ablation(settings):
     """One seed of all six, then more, in one folder that each call continues; then the original's recipe."""
-    studies = (("fast", 1),) if settings.tiny else (("fast", 1), ("seed", 1), ("fast", 3), ("seed", 3))
+    studies = (("fast", 1),) if settings.tiny else (("fast", 1), ("original", 1), ("fast", 3), ("original", 3))
     values = config(settings)
     chosen = [w for name in ("data", "image_size", "device", "compile") for w in flags({name: values.get(name)})]
     found = []
     for recipe, seeds in studies:
         folder = settings.out / "ablation" / recipe
         words = ["ablate", "--recipe", recipe, "--seeds", str(seeds), "--epochs", "1" if settings.tiny else "30",
-                 *(["--archs", "resnet18"] if settings.tiny or recipe == "seed" else []),
+                 *(["--archs", "resnet18"] if settings.tiny or recipe == "original" else []),
                  *(["--heads", "origin"] if settings.tiny else []), *chosen, "--out", str(folder)]
         found.append(Measurement(f"{recipe}, {seeds} seed{'s' * (seeds > 1)}", ["fasttrain", *words], 3600,
                                  folder / "ablation.json", variants_of, least=60, continues=True))

@@ -41,10 +41,11 @@ def write_atomic(path, data):
 
 
 def disk_bytes(config, num_classes):
-    """What the checkpoints of a run take at most: last, best and the next one, each with weights, momentum, average."""
+    """Returns what the checkpoints of a run take at most: last, best and the next one, each with all averages."""
     with torch.device("meta"):
         model = build_model(config.arch, config.head, num_classes, config.image_size, config.stem)
-    return 3 * (3 if config.ema else 2) * sum(parameter.nbytes for parameter in model.parameters())
+    copies = 1 + config.optimizer.averages + bool(config.ema)
+    return 3 * copies * sum(parameter.nbytes for parameter in model.parameters())
 
 
 class Checkpoints:

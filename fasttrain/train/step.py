@@ -22,7 +22,7 @@ from fasttrain.train import metrics
 from fasttrain.train.convolution import use_matrix_products
 from fasttrain.train.ema import Ema
 from fasttrain.train.mix import draw_mix, mix_images, mixed_loss
-from fasttrain.train.optim import build_optimizer
+from fasttrain.train.optimizers import build_optimizer
 from fasttrain.train.pixels import Normalizer, shrink
 
 

@@ -23,7 +23,7 @@ from fasttrain.train.compile import warm_up
 from fasttrain.train.events import Epoch, EventLog, Progress
 from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.rows import Row
-from fasttrain.train.schedule import learning_rate
+from fasttrain.train.schedules import learning_rate
 from fasttrain.train.step import Step
 from fasttrain.train.timing import peak_memory_bytes, wait_clock
 

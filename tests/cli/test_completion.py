@@ -32,7 +32,7 @@ def scripts(tmp_path_factory):
     ("run -a resnet18_m", {"resnet18_maxpool"}),
     ("bench loader --loaders j", {"jpeg"}),
     ("run --arch resnet50 --head ", {"origin", "maxpool", "dropout"}),
-    ("run --recipe ", {"fast", "seed"}),
+    ("run --recipe ", {"fast", "original"}),
     ("run --loader j", {"jpeg"}),
     ("run --set augment.f", {"augment.flip="}),
     ("run --data ", {"my photos", "set.zip", "synthetic"}),

@@ -27,7 +27,7 @@ def odd(folder):
 
 
 def two_recipes(folder):
-    return [run for recipe in ("fast", "seed") for run in
+    return [run for recipe in ("fast", "original") for run in
             make_study(folder, archs=["resnet18"], heads=["origin", "maxpool"], seeds=1, recipe=recipe)]
 
 

@@ -185,7 +185,7 @@ def test_a_signal_after_the_last_step_ends_well(tmp_path):
 def test_one_epoch_equals_a_loop_written_by_hand(tmp_path):
     """An independent oracle: torch's own optimizer, loss and order of operations on the keyed batches."""
     recorder = Recorder()
-    trainer = make_trainer(tmp_path, [recorder], size=64, recipe="seed", epochs=1, batch_size=8,
+    trainer = make_trainer(tmp_path, [recorder], size=64, recipe="original", epochs=1, batch_size=8,
                            augment={"crop_padding": 0})
     fit(trainer)
 

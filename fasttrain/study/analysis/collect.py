@@ -136,6 +136,6 @@ def label(own, groups):
     mine = conditions(own[0])
     rivals = [conditions(other[0]) for other in groups if other is not own
               and other[0].config.recipe == own[0].config.recipe]
-    keys = [key for key in mine if any(rival[key] != mine[key] for rival in rivals)
+    keys = [key for key in mine if any(rival.get(key) != mine[key] for rival in rivals)
             or (key == "stem" and mine[key] != "standard")]
     return mine["recipe"] + (f" ({', '.join(f'{key} {mine[key]}' for key in keys[:3])})" if keys else "")

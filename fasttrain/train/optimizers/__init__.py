@@ -1,0 +1,60 @@
+"""Optimizers: each file holds one, its settings and how to build it. No torch at import: configs load these files."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fasttrain.checks import Checked, boolean, choice, number, setting
+from fasttrain.registry import OPTIMIZERS
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Optimizer(Checked):
+    """The section `optimizer` of a config: the settings that every optimizer has. Its learning rate is `lr`'s.
+
+    averages: how many tensors of a weight's size it keeps for each weight.
+    """
+
+    prefix: ClassVar[str] = "optimizer."
+    averages: ClassVar[int] = 0
+    name: str = setting(choice(OPTIMIZERS.names))
+    weight_decay: float = setting(number(0), 1e-4, "share of a weight that each step takes off, times the rate")
+    decay_norm_and_bias: bool = setting(boolean, True, "whether BatchNorm parameters and biases decay too")
+
+    def build(self, groups: list[dict[str, Any]], lr: "torch.Tensor") -> "torch.optim.Optimizer":
+        """Returns the optimizer of these parameter groups.
+
+        lr: float32 scalar on their device, read at each step. `Step.changing` and checkpoints need the state tensors
+        of each parameter before the first step.
+        """
+        raise NotImplementedError
+
+
+def parameter_groups(model: "torch.nn.Module", settings: Optimizer) -> list[dict[str, Any]]:
+    """Returns two groups: the weights, which decay, and BatchNorm parameters and biases, which may be spared."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    vector_decay = settings.weight_decay if settings.decay_norm_and_bias else 0.0
+    return [{"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": vectors, "weight_decay": vector_decay}]
+
+
+def parameters(groups: list[dict[str, Any]]) -> Iterator["torch.Tensor"]:
+    """Yields the parameters of all groups."""
+    for group in groups:
+        yield from group["params"]
+
+
+def build_optimizer(model: "torch.nn.Module", settings: Optimizer,
+                    device: "torch.device") -> tuple["torch.optim.Optimizer", "torch.Tensor"]:
+    """Returns the optimizer of a model and its learning rate.
+
+    The rate is a float32 scalar tensor on the device: changing it neither recompiles nor synchronises.
+    """
+    import torch
+
+    lr = torch.zeros((), device=device)
+    return settings.build(parameter_groups(model, settings), lr), lr
