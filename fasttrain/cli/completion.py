@@ -1,8 +1,13 @@
-"""Shell completion: a script for bash, zsh or fish, made from the parser of the command line by shtab."""
+"""`fasttrain completion`: a script for bash, zsh or fish, which shtab makes from the parser of the command line."""
 
+import argparse
+
+from fasttrain.checks import choice
+from fasttrain.cli.main import build_parser
 from fasttrain.config import choices, known_keys
 from fasttrain.inference import FORMATS
-from fasttrain.registry import ARCHS, LOADERS, variants
+from fasttrain.recipe import recipe_names
+from fasttrain.registry import ARCHS, HEADS, LOADERS, variants
 
 SHELLS = ("bash", "zsh", "fish")
 # what stands in a usage line for a file or folder
@@ -11,11 +16,20 @@ PATHS = ("DATA", "DIR", "FILE", "FOLDER", "OUT", "PATH", "RESUME", "RUN")
 WORDS = {"data": "synthetic", "resume": "auto never"}
 # further values that can be listed, by the name of the argument
 VALUES = {"split": ["train", "val"], "to": FORMATS, "shell": SHELLS, "sets": [f"{key}=" for key in known_keys()],
-          "arch": [*ARCHS.names(), *variants()], "loaders": LOADERS.names()}
+          "arch": [*ARCHS.names(), *variants()], "archs": ARCHS.names(), "heads": HEADS.names(),
+          "recipes": recipe_names(), "loaders": LOADERS.names()}
 
 
-def script(parser, shell):
-    """The completion script of an argparse `parser` for a shell of SHELLS.
+def add_flags(command: argparse.ArgumentParser) -> None:
+    command.add_argument("shell", metavar="SHELL", help=", ".join(SHELLS))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    print(script(build_parser(), choice(SHELLS)("shell", arguments.shell)))
+
+
+def script(parser: argparse.ArgumentParser, shell: str) -> str:
+    """Returns the completion script of a parser for a shell of SHELLS.
 
     Adds values to the parser's arguments, which then refuses others: no good for parsing afterwards.
     """
@@ -25,7 +39,7 @@ def script(parser, shell):
     return shtab.complete(parser, shell)
 
 
-def add_values(parser):
+def add_values(parser: argparse.ArgumentParser) -> None:
     """Gives each argument its list of values, or paths and the words beside them; goes on into sub-commands."""
     for action in parser._actions:
         if isinstance(action.choices, dict):
@@ -37,8 +51,8 @@ def add_values(parser):
                 action.complete = path_or(WORDS.get(action.dest, ""))
 
 
-def path_or(words):
-    """What each shell does to complete a path, or one of `words`, parted by blanks."""
+def path_or(words: str) -> dict[str, str | dict[str, str]]:
+    """Returns what each shell does to complete a path, or one of `words`, parted by blanks."""
     function = "_fasttrain_file" + words.replace(" ", "_")
     return {
         "bash": function, "zsh": f"{{_files; compadd {words}}}" if words else "_files",

@@ -1,131 +1,56 @@
-"""What `fasttrain data ...` does: each command is one function that prints what it did and returns it."""
+"""`fasttrain data`: each action is a function of `cli.data_actions`, its flags the function's arguments."""
 
-import time
-from functools import partial
-from pathlib import Path
+import argparse
+from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from fasttrain.checks import Check, choice, integer, text
+from fasttrain.cli.parser import add_actions, add_command
 
-from fasttrain.data import fetch as download
-from fasttrain.data.pack import find_pack, open_pack
-from fasttrain.data.pack import verify as verify_pack
-from fasttrain.data.sources import open_source
-from fasttrain.data.sources.layout import printable
-from fasttrain.data.sources.synthetic import Spec, synthesize
-from fasttrain.data.survey import survey
-from fasttrain.errors import ConfigError, DataError
-from fasttrain.registry import unknown
+Option = tuple[str, Any, Check, str]  # what stands for its value, default, check, help line
 
-
-def pack(location=None, image_size=64, rebuild=False):
-    """Packs a data set, as `run` does on first use; prints what the pack holds and returns the Pack."""
-    started = time.monotonic()
-    found = open_pack(open_source(location), image_size, rebuild=rebuild)
-    print(f"{_describe(found)}, ready in {time.monotonic() - started:.1f} s: {found.folder}")
-    return found
-
-
-def verify(location=None, image_size=64):
-    """Checks every byte of a pack against its sha256; DataError names the first file that differs."""
-    source = open_source(location)
-    found = find_pack(source, image_size)
-    if found is None:
-        raise DataError(f"{source.location}: not packed at {image_size} px yet: run `fasttrain data pack` first")
-    verify_pack(found)
-    print(f"{_describe(found)}: all {len(found.manifest['files'])} files are as they were written: {found.folder}")
-    return found
+DATA = ("PATH", None, text, "as for `fasttrain run --data`")
+SOURCE = {"data": DATA, "image-size": ("PIXELS", 64, integer(8, 4096), "side of an image")}
+# action: (help line, its options)
+ACTIONS: dict[str, tuple[str, dict[str, Option]]] = {
+    "fetch": ("download the official archive into the user cache", {
+        "to": ("PATH", None, text, "where to put it"), "url": ("URL", None, text, "another place to get it from"),
+        "md5": ("HEX", None, text, "its checksum"), "size": ("BYTES", None, integer(1), "its size")}),
+    "pack": ("decode a data set once, as `run` does on first use", SOURCE),
+    "verify": ("check every byte of a pack against its sha256", SOURCE),
+    "info": ("count and describe a data set", {"data": DATA}),
+    "preview": ("draw images of a split into a PNG", {
+        **SOURCE, "split": ("NAME", "train", choice(("train", "val")), "train or val"),
+        "out": ("FILE", "preview.png", text, "the picture")}),
+    "synth": ("draw a synthetic data set of JPEG files into a new folder", {
+        "classes": ("K", 200, integer(1), "number of classes"),
+        "train": ("N", 50, integer(1), "training images of each class"),
+        "val": ("N", 10, integer(1), "validation images of each class"),
+        "size": ("PIXELS", 64, integer(1), "side of an image"),
+        "seed": ("SEED", 0, integer(0, 2**32 - 1), "the same seed, the same bytes")}),
+}
 
 
-def _describe(found):
-    counts, files = found.manifest["counts"], found.manifest["files"].values()
-    size = found.manifest["image_size"]
-    return (f"{counts['train']:,} training and {counts['val']:,} validation images of {size} x {size}, "
-            f"{len(found.manifest['classes'])} classes, {sum(file['size'] for file in files) / 1e6:,.1f} MB")
+def add_flags(command: argparse.ArgumentParser) -> None:
+    actions = add_actions(command)
+    for name, (help_line, options) in ACTIONS.items():
+        action = add_command(actions, name, help_line)
+        for option, (metavar, default, _, words) in options.items():
+            suffix = "" if default is None else f"; default {default}"
+            action.add_argument(f"--{option}", default=default, metavar=metavar, help=words + suffix)
+        if name == "pack":
+            action.add_argument("--rebuild", action="store_true", help="pack again even where a pack is there")
+        if name == "synth":
+            action.add_argument("directory", help="the folder to make")
 
 
-def info(location=None):
-    """Counts and describes a data set, oddities included, from every file of it; prints a table, returns the Survey."""
-    found = survey(open_source(location))
-    say = partial(Console().print, markup=False, highlight=False, soft_wrap=True)
-    say(f"{printable(found.location)} ({found.kind})")
-    say(_table(found))
-    for line in _oddities(found):
-        say(line)
-    return found
+def run(arguments: argparse.Namespace) -> None:
+    given = {}
+    for option, (_, _, check, _) in ACTIONS[arguments.action][1].items():
+        name = option.replace("-", "_")
+        value = getattr(arguments, name)
+        if value is not None:
+            given["location" if name == "data" else name] = check(f"--{option}", value)
+    given |= {name: getattr(arguments, name) for name in ("rebuild", "directory") if hasattr(arguments, name)}
+    from fasttrain.cli import data_actions
 
-
-def _table(found):
-    table = Table()
-    table.add_column("")
-    halves = found.halves.values()
-    for name in found.halves:
-        table.add_column(name, justify="right")
-    rows = {
-        "images": lambda half: f"{half.images:,}",
-        "classes": lambda half: f"{len(half.per_class):,}",
-        "images per class": lambda half: _range(half.per_class.values()),
-        "size on disk": lambda half: f"{half.bytes / 1e6:,.1f} MB",
-        "format": lambda half: _counts(half.formats),
-        "pixels": lambda half: _counts(half.sizes),
-        "grayscale": lambda half: f"{half.grayscale:,}",
-        "unreadable": lambda half: f"{len(half.unreadable):,}",
-    }
-    for name, cell in rows.items():
-        table.add_row(name, *map(cell, halves))
-    return table
-
-
-def _range(counts):
-    low, high = min(counts, default=0), max(counts, default=0)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _counts(counter):
-    """The three most frequent values, and how many more there are."""
-    if len(counter) < 2:
-        return next(iter(counter), "-")
-    more = [f"{len(counter) - 3:,} more"] if len(counter) > 3 else []
-    return "\n".join([f"{value}: {count:,}" for value, count in counter.most_common(3)] + more)
-
-
-def _oddities(found):
-    names = [printable(name) for name in found.class_names]
-    yield f"classes: {', '.join(names[:5])}" + (f", ... {names[-1]}" if len(names) > 5 else "")
-    for path in [path for half in found.halves.values() for path in half.unreadable][:5]:
-        yield f"unreadable: {printable(path)}"
-    if found.duplicates:
-        conflicts = [group for group in found.duplicates if len({sample.label for sample in group}) > 1]
-        first, second = (conflicts or found.duplicates)[0][:2]
-        yield (f"identical files: {len(found.duplicates)} groups, {len(conflicts)} of them with different labels, "
-               f"such as {printable(first.path)} and {printable(second.path)}")
-
-
-def synth(directory, classes=200, train=50, val=10, size=64, seed=0):
-    """Draws synthetic data into the new folder `directory`, train and val images of each class; returns its Path."""
-    folder = Path(directory)
-    synthesize(folder, Spec(classes, train, val, size, seed), progress=True)
-    print(f"{classes * train:,} training and {classes * val:,} validation images of {size} x {size}: {folder}")
-    return folder
-
-
-def fetch(url=download.OFFICIAL_URL, md5=download.OFFICIAL_MD5, size=download.OFFICIAL_SIZE, to=None):
-    """Downloads the official archive into the user cache, where `run` finds it, or into `to`; returns its Path."""
-    path = download.fetch(url, md5, size, to)
-    print(f"{path}: complete, md5 {md5}")
-    return path
-
-
-def preview(location=None, image_size=64, split="train", out="preview.png"):
-    """Draws images of every class in turn from the "train" or "val" split into the PNG `out`; returns its Path."""
-    from fasttrain.data.mosaic import draw_preview
-
-    if split not in ("train", "val"):
-        raise ConfigError(f"--split: {unknown('split', split, ['train', 'val'])}")
-    images = open_pack(open_source(location), image_size).split(split)  # all of it: row i is image i
-    try:
-        draw_preview(images.pixels, images.labels, images.class_names, Path(out),
-                     f"{location or 'default data'}, {split}: {len(images):,} images, {images.num_classes} classes")
-    except OSError as error:
-        raise ConfigError(f"{out}: cannot write: {error.strerror or error}") from None
-    return Path(out)
+    getattr(data_actions, arguments.action)(**given)

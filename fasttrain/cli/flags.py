@@ -1,15 +1,15 @@
-"""Flags of the command line that fill a RunConfig."""
+"""Flags that several commands share, and reading them."""
 
 import argparse
-import dataclasses
 import os
+from collections.abc import Iterable
 
 from fasttrain.config import FLAGS, RunConfig, choices
 from fasttrain.registry import split_variant
 
 
-def add_config_flags(command, without=()):
-    """Flags for what a run is most often asked, `without` some, and for files and single keys of all the rest."""
+def add_config_flags(command: argparse.ArgumentParser, without: Iterable[str] = ()) -> None:
+    """Adds flags for what a run is most often asked, `without` some, and for files and single keys of all the rest."""
     add_key_flags(command, [name for name in FLAGS if name not in without])
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets",
                          help="any key of the configuration, such as augment.flip=random; repeatable")
@@ -17,23 +17,36 @@ def add_config_flags(command, without=()):
                          help="YAML with keys of the configuration; repeatable, later files win")
 
 
-def add_key_flags(command, names):
-    """Flags for these keys of a RunConfig; those not given stay out of the parsed namespace."""
-    fields = {field.name: field for field in dataclasses.fields(RunConfig)}
+def add_key_flags(command: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    """Adds flags for these keys of a RunConfig; those not given stay out of the parsed namespace."""
     for name in names:
         short = ["-a"] if name == "arch" else []
-        metavar = name.split("_")[-1].upper()
+        text = RunConfig.__dataclass_fields__[name].metadata["help"].replace("%", "%%")
         values = f" ({', '.join(choices(name))})" if len(choices(name)) > 1 else ""
-        command.add_argument(*short, f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, metavar=metavar,
-                             help=fields[name].metadata["help"].replace("%", "%%") + values)
+        command.add_argument(*short, f"--{name.replace('_', '-')}", default=argparse.SUPPRESS,
+                             metavar=name.split("_")[-1].upper(), help=text + values)
 
 
-def read_config(arguments):
-    """The RunConfig that the flags describe. `--resume FOLDER` starts from that run's own configuration."""
+def given_keys(arguments: argparse.Namespace) -> dict[str, str]:
+    """Returns the keys of a RunConfig that the flags give, a variant's name as arch and head."""
     flags = {name: value for name, value in vars(arguments).items() if name in FLAGS}
-    flags.update(split_variant(flags))
-    files = list(arguments.config)
+    return {**flags, **split_variant(flags)}
+
+
+def read_config(arguments: argparse.Namespace) -> RunConfig:
+    """Returns the RunConfig that the flags describe. `--resume FOLDER` starts from that run's own configuration."""
+    flags, files = given_keys(arguments), list(arguments.config)
     if flags.get("resume", "never") not in ("never", "auto"):
         files.insert(0, os.path.join(flags["resume"], "config.yaml"))
         flags.setdefault("out", None)
     return RunConfig.load(files, flags, arguments.sets)
+
+
+def add_checkpoint(command: argparse.ArgumentParser) -> None:
+    """Adds the argument of the commands that use a checkpoint."""
+    command.add_argument("checkpoint", metavar="CKPT", help="a checkpoint file, or a run folder for its best one")
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    """Adds `--json FILE`."""
+    command.add_argument("--json", metavar="FILE", help="write the result to FILE as well")

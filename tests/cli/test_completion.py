@@ -33,6 +33,7 @@ def scripts(tmp_path_factory):
     ("bench loader --loaders j", {"jpeg"}),
     ("run --arch resnet50 --head ", {"origin", "maxpool", "dropout"}),
     ("run --recipe ", {"fast", "original"}),
+    ("ablate --recipe ", {"fast", "original"}),
     ("run --loader j", {"jpeg"}),
     ("run --set augment.f", {"augment.flip="}),
     ("run --data ", {"my photos", "set.zip", "synthetic"}),

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from fasttrain.cli import data
+from fasttrain.cli import data_actions as data
 from fasttrain.errors import DataError
 from tests.data.trees import encoded, image, official
 

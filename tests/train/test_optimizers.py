@@ -70,3 +70,22 @@ def test_the_state_is_there_before_the_first_step_and_stays_in_place(name):
     assert all((value == 0).all() for value in before.values())
     train(net, optimizer)
     assert {key: id(value) for key, value in tensors().items()} == {key: id(value) for key, value in before.items()}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS.names())
+def test_a_saved_state_goes_on_to_the_same_weights(name, tmp_path):
+    def start():
+        net = network()
+        optimizer, lr = build_optimizer(net, settings(name), CPU)
+        lr.fill_(0.01)
+        return net, optimizer
+
+    whole, optimizer = start()
+    train(whole, optimizer)
+    torch.save([whole.state_dict(), optimizer.state_dict()], tmp_path / "saved.pt")
+    expected = train(whole, optimizer)
+    again, optimizer = start()
+    weights, state = torch.load(tmp_path / "saved.pt", weights_only=True)
+    again.load_state_dict(weights)
+    optimizer.load_state_dict(state)
+    assert all(torch.equal(a, b) for a, b in zip(train(again, optimizer), expected, strict=True))

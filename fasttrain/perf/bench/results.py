@@ -1,8 +1,7 @@
-"""What every benchmark shares: spreads, the environment block, checks of flags."""
+"""What every benchmark shares: spreads, the environment block, lists in flags."""
 
 import os
 import statistics
-from pathlib import Path
 
 from fasttrain.errors import ConfigError
 
@@ -28,10 +27,3 @@ def listed(name, text, check):
     if len(set(values)) < len(values):
         raise ConfigError(f"{name}: {text!r} names one value twice")
     return values
-
-
-def check_outputs(*paths):
-    """Raises ConfigError now, not after minutes of measuring, for a file that could not be written; skips None."""
-    for path in map(Path, filter(None, paths)):
-        if path.is_dir() or not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise ConfigError(f"{path}: cannot be written: name a file in a folder that exists")
