@@ -1,4 +1,4 @@
-"""What this machine and this installation offer: facts only, and the line that installs what is missing."""
+"""Finds out what this machine and this installation offer, and what installs each missing part."""
 
 import importlib.metadata
 import os
@@ -9,12 +9,16 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fasttrain
 from fasttrain.format import size
+
+if TYPE_CHECKING:
+    from rich.console import Group
 
 IMPORT_SECONDS = 120
 PIP = f"{shlex.quote(sys.executable)} -m pip install"
@@ -24,36 +28,24 @@ class Part(NamedTuple):
     """A package that fasttrain uses: its module, its distributions (any of them will do), how to install it."""
 
     module: str
-    distributions: tuple
+    distributions: tuple[str, ...]
     install: str
 
 
-def core(module, distribution=None):
-    name = distribution or module
-    return Part(module, (name,), f"{PIP} {name}")
-
-
-PARTS = {
-    "torch": core("torch"),
-    "numpy": core("numpy"),
-    "numba": core("numba"),
-    "simplejpeg": core("simplejpeg"),
-    "pillow": core("PIL", "pillow"),
-    "pyyaml": core("yaml", "pyyaml"),
-    "rich": core("rich"),
-    "tensorboard": core("tensorboard"),
-    "matplotlib": core("matplotlib"),
-    "jinja2": core("jinja2"),
-    "shtab": core("shtab"),
+MODULES = {"pillow": "PIL", "pyyaml": "yaml"}  # where the module is not called what the package is
+CORE = ("torch", "numpy", "numba", "simplejpeg", "pillow", "pyyaml", "rich", "tensorboard", "matplotlib", "jinja2",
+        "shtab")
+PARTS = {name: Part(MODULES.get(name, name), (name,), f"{PIP} {name}") for name in CORE} | {
     "triton": Part("triton", ("triton",), "compiles for GPUs, comes with torch's builds for them"),
     "dali": Part("nvidia.dali", ("nvidia-dali-cuda120", "nvidia-dali-cuda130"),
                  f"{PIP} nvidia-dali-cuda120   (with CUDA 13: nvidia-dali-cuda130)"),
     "ffcv": Part("ffcv", ("ffcv",), "scripts/install_ffcv"),
 }
+Facts = dict[str, Any]
 
 
-def versions():
-    """The facts that a run stores in `env.json`, in milliseconds: nothing is imported to find a version."""
+def versions() -> Facts:
+    """Returns what a run stores in `env.json`, within milliseconds: finds versions without importing packages."""
     return {
         "fasttrain": fasttrain.__version__, "commit": commit(), "python": platform.python_version(),
         "platform": platform.platform(), **cpu(), **gently(torch_facts, {}),
@@ -61,8 +53,8 @@ def versions():
     }
 
 
-def report():
-    """All facts, as a dict that JSON can hold. Imports every part once, each in a process of its own."""
+def report() -> Facts:
+    """Returns all facts, as a dict that JSON can hold; imports every part, each in a process of its own."""
     with ThreadPoolExecutor(4) as pool:
         states = dict(zip(PARTS, pool.map(probe, PARTS.values()), strict=True))
     states["c++ compiler"] = cpp_compiler()
@@ -70,16 +62,16 @@ def report():
     return {**versions(), "compile": compiles, "parts": states}
 
 
-def gently(function, otherwise):
-    """What `function` returns, or `otherwise` where it raises anything: a broken part must not end a report."""
+def gently(function: Callable[[], Any], otherwise: Any) -> Any:
+    """Returns what `function` returns, or `otherwise` if it raises: a broken part must not end a report."""
     try:
         return function()
     except Exception:
         return otherwise
 
 
-def version(part):
-    """The installed version of a part, None where it is missing."""
+def version(part: Part) -> str | None:
+    """Returns the installed version of a part; None where it is missing."""
     for distribution in part.distributions:
         found = gently(lambda name=distribution: importlib.metadata.version(name), None)
         if found:
@@ -87,10 +79,10 @@ def version(part):
     return None
 
 
-def probe(part):
-    """What became of importing a part: its "version", its "state" (ok, missing, broken), and a "hint" what to do.
+def probe(part: Part) -> dict[str, str | None]:
+    """Imports a part; returns its "version", its "state" (ok, missing, broken) and a "hint" on what to do.
 
-    The import runs in a process of its own, for a broken binary may end more than an import.
+    The import runs in a process of its own, because a broken binary may end the process.
     """
     installed = version(part)
     if installed is None:
@@ -107,15 +99,15 @@ def probe(part):
     return {"version": installed, "state": "broken", "hint": f"{said}; again: {part.install}"}
 
 
-def last_error(stderr):
-    """The line of a traceback that names its error, the last line where there is none, "" where there are no lines."""
+def last_error(stderr: str) -> str:
+    """Returns the line of a traceback that names its error; without one the last line, or ""."""
     lines = stderr.strip().splitlines()
     named = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b", line)]
     return (named or lines or [""])[-1]
 
 
-def commit():
-    """The git commit that the package runs from, "-dirty" where files differ from it; None outside a checkout."""
+def commit() -> str | None:
+    """Returns the git commit of the package, with "-dirty" where files differ from it; None outside a checkout."""
     root = Path(fasttrain.__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None
@@ -124,21 +116,21 @@ def commit():
     return done.stdout.strip() or None if done else None
 
 
-def cpu():
-    """Model, cores that this process may use, and memory of the machine in bytes."""
+def cpu() -> Facts:
+    """Returns the model, the cores that this process may use, and the memory of the machine in bytes."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = gently(lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), None)
     return {"cpu": gently(cpu_model, None) or platform.processor(), "cores": cores, "memory_bytes": memory}
 
 
-def cpu_model():
-    """The name of the processor as Linux tells it, None where it does not."""
+def cpu_model() -> str | None:
+    """Returns the name of the processor as Linux has it; None where it has none."""
     lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
 
 
-def torch_facts():
-    """What torch finds: threads, its CUDA, the devices with memory, capability and native precisions."""
+def torch_facts() -> Facts:
+    """Returns what torch finds: its CUDA, and the devices with memory, capability and native precisions."""
     import torch
 
     from fasttrain.runtime import native_bf16
@@ -153,13 +145,13 @@ def torch_facts():
     return {"cuda": torch.version.cuda, "driver": gently(driver, None), "devices": devices}
 
 
-def driver():
-    """The version of NVIDIA's kernel driver."""
+def driver() -> str:
+    """Returns the version of NVIDIA's kernel driver."""
     return Path("/sys/module/nvidia/version").read_text().strip()
 
 
-def cpp_compiler():
-    """What torch.compile needs on a CPU: a C++ compiler and Python's headers, in the form of `probe`."""
+def cpp_compiler() -> dict[str, str | None]:
+    """Looks for what torch.compile needs on a CPU, a C++ compiler and Python's headers; returns it as `probe` does."""
     wanted = os.environ.get("CXX")
     found = next(filter(None, map(shutil.which, [wanted] if wanted else ["g++", "clang++", "cl"])), None)
     headers = Path(sysconfig.get_paths()["include"], "Python.h").exists()
@@ -168,8 +160,8 @@ def cpp_compiler():
             "hint": f"{' and '.join(lacking)}: apt-get install g++ python3-dev" if lacking else ""}
 
 
-def render(report):
-    """A report as a rich renderable: a table of facts, then a line for each part that is missing or broken."""
+def render(report: Facts) -> "Group":
+    """Returns a report for rich to print: a table of facts, then a line for each part that is missing or broken."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -183,8 +175,8 @@ def render(report):
     return Group(table, Text(), *needs)
 
 
-def describe(report):
-    """The facts of a report about the machine as (name, text)."""
+def describe(report: Facts) -> list[tuple[str, str]]:
+    """Returns the facts of a report about the machine as (name, text)."""
     rows = [(name, str(report[name] or "-")) for name in ("fasttrain", "commit", "python", "platform")]
     rows.append(("cpu", f"{report['cpu']}, {report['cores']} cores, {size(report['memory_bytes'])}"))
     for device in report.get("devices", []):
@@ -198,6 +190,6 @@ def describe(report):
     return rows
 
 
-def state(part):
-    """A part in words: its version and whether it works."""
+def state(part: dict[str, str | None]) -> str:
+    """Returns the version of a part and whether it works."""
     return f"{part['version'] or ''} {part['state']}".strip()

@@ -1,4 +1,4 @@
-"""Errors that end a command: each carries its exit code, and its text is the one line that the user reads."""
+"""Errors that end a command. Each has an exit code; its text is the one line that the user reads."""
 
 
 class FasttrainError(Exception):
@@ -26,8 +26,8 @@ class DivergedError(FasttrainError):
 
 
 class Interrupted(FasttrainError):
-    """Stopped by a signal after a checkpoint was saved: the run can be resumed. 130 where the signal was Ctrl-C."""
+    """A signal stopped the run after it saved a checkpoint: it can be resumed. exit_code: 130 for Ctrl-C."""
 
-    def __init__(self, message, exit_code=75):
+    def __init__(self, message: str, exit_code: int = 75):
         super().__init__(message)
         self.exit_code = exit_code

@@ -1,15 +1,15 @@
-"""Numbers, times and names as short text."""
+"""Writes numbers, times and names as short text; "-" stands for what is not known."""
 
 import math
 
 
-def number(value, form="", unknown="-"):
-    """`value` in the given format, or `unknown` where there is none (None, NaN)."""
+def number(value: float | None, form: str = "", unknown: str = "-") -> str:
+    """Formats a number; returns `unknown` for None and NaN."""
     return unknown if value is None or math.isnan(value) else format(value, form)
 
 
-def duration(seconds):
-    """A time in at most six characters: 0.31s, 12.3s, 2m05s, 1h02m, 3d04h."""
+def duration(seconds: float | None) -> str:
+    """Formats a time in at most six characters: 0.31s, 12.3s, 2m05s, 1h02m, 3d04h."""
     if seconds is None or not math.isfinite(seconds):
         return "-"
     if seconds < 59.95:
@@ -21,14 +21,14 @@ def duration(seconds):
     return f"{hours}h{minutes:02}m" if hours < 24 else "{}d{:02}h".format(*divmod(round(seconds / 3600), 24))
 
 
-def size(count):
-    """A number of bytes, in MiB or GiB."""
+def size(count: float | None) -> str:
+    """Formats a number of bytes, in MiB or GiB."""
     if count is None or math.isnan(count):
         return "-"
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
-def short(name, limit=24):
-    """A class name without its synonyms, cut to `limit` characters."""
+def short(name: str, limit: int = 24) -> str:
+    """Returns a class name without its synonyms, cut to `limit` characters."""
     name = str(name).split(",")[0].strip()
     return name if len(name) <= limit else name[: limit - 1].rstrip() + "…"

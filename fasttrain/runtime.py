@@ -1,20 +1,22 @@
-"""The only place that asks which device, precision and compile mode a run gets, and says why."""
+"""Decides which device, precision and compile mode a run gets, and says why; no other file asks."""
 
 import contextlib
 import ctypes
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
+from fasttrain.config import RunConfig
 from fasttrain.errors import ConfigError
 
-# torch.compile's modes that use CUDA graphs, and the same kernels without: a graph of ours then holds the whole step
+# modes of torch.compile that use CUDA graphs, and the modes with the same kernels without: our own graph holds the step
 GRAPH_MODES = {"reduce-overhead": "default", "max-autotune": "max-autotune-no-cudagraphs"}
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how a step runs. `notes` are lines for the user: what every `auto` chose, and why."""
+    """Where and how a step runs. `notes` tell the user, line by line, what every `auto` chose, and why."""
 
     device: torch.device
     precision: str
@@ -23,38 +25,38 @@ class Runtime:
     notes: tuple[str, ...] = ()
 
     @property
-    def dtype(self):
+    def dtype(self) -> torch.dtype:
         """The dtype of activations."""
         return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
     @property
-    def memory_format(self):
+    def memory_format(self) -> torch.memory_format:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     @property
-    def inductor_mode(self):
-        """The mode that the kernels are compiled in."""
+    def inductor_mode(self) -> str:
+        """The mode in which torch compiles the kernels."""
         return GRAPH_MODES.get(self.compile, self.compile)
 
     @property
-    def cuda_graphs(self):
+    def cuda_graphs(self) -> bool:
         """Whether each step is one CUDA graph."""
         return self.device.type == "cuda" and self.compile in GRAPH_MODES
 
-    def autocast(self):
-        """The context a forward pass runs in."""
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """Returns the context in which a forward pass runs."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
-    def synchronize(self):
-        """Waits until the device has done all that it was told: for clocks, never inside the step loop."""
+    def synchronize(self) -> None:
+        """Waits until the device has finished its work: for clocks, never inside the step loop."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
 
-def resolve(config):
-    """Turns the `auto`s of a RunConfig into a Runtime; ConfigError for what this machine cannot do."""
+def resolve(config: RunConfig) -> Runtime:
+    """Chooses what a RunConfig leaves at `auto`; ConfigError for what this machine cannot do."""
     device, why_device = choose_device(config.device)
     precision, why_precision = choose_precision(config.precision, device)
     mode, why_compile = choose_compile(config.compile, device)
@@ -66,13 +68,13 @@ def resolve(config):
     return Runtime(device, precision, mode, config.channels_last, (why_device, why_precision, why_compile))
 
 
-def keep_freed_memory():
-    """Asks glibc to keep what is freed, since every step allocates the same sizes again.
+def keep_freed_memory() -> None:
+    """Tells glibc to keep freed memory, since every step allocates the same sizes again.
 
-    Its default returns large blocks to the system at once, and each page that comes back costs a fault and a clearing:
-    5 to 10 % of a training step on a CPU. Other C libraries are left as they are.
+    By default it returns large blocks to the system, which clears each page again at its next use: 5 to 10 % of a
+    training step on a CPU. Does nothing with other C libraries.
     """
-    trim_threshold, mmap_threshold = -1, -3  # names of mallopt's parameters, malloc.h
+    trim_threshold, mmap_threshold = -1, -3  # parameters of mallopt, from malloc.h
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(mmap_threshold, 2**30)
@@ -80,8 +82,8 @@ def keep_freed_memory():
 
 
 @contextlib.contextmanager
-def memory_errors(batch_size):
-    """Turns running out of memory inside the block into a ConfigError that names the batch size."""
+def memory_errors(batch_size: int) -> Iterator[None]:
+    """Raises a ConfigError that names the batch size where memory runs out inside the block."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -90,15 +92,15 @@ def memory_errors(batch_size):
         raise ConfigError(f"batch size {batch_size}: does not fit into memory; use a smaller --batch-size") from None
 
 
-def out_of_memory(error):
-    """Whether an exception says that memory ran out, on a GPU or on the host."""
-    said = str(error)  # by allocators, compilers, cuBLAS, cuDNN and CUDA graphs, each with a type of its own
+def out_of_memory(error: BaseException) -> bool:
+    """Returns whether an exception means that memory ran out, on a GPU or on the host."""
+    said = str(error)  # allocators, compilers, cuBLAS, cuDNN and CUDA graphs each raise a type of their own
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
         words in said for words in ("can't allocate memory", "out of memory", "_ALLOC_FAILED"))
 
 
-def choose_device(wanted):
-    """(torch.device, one line that says why)."""
+def choose_device(wanted: str) -> tuple[torch.device, str]:
+    """Returns the device and one line that says why."""
     usable = torch.cuda.is_available()
     if wanted == "cuda" and not usable:
         raise ConfigError(f"device cuda: torch {torch.__version__} sees no usable GPU here; use --device cpu or auto")
@@ -109,16 +111,16 @@ def choose_device(wanted):
                                 f"{threads} thread{'s' if threads > 1 else ''}"
 
 
-def native_bf16(device):
-    """Whether bf16 arithmetic is done by the hardware and not emulated."""
+def native_bf16(device: torch.device) -> bool:
+    """Returns whether the hardware computes in bf16, instead of emulating it."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
-def choose_precision(wanted, device):
-    """(precision, one line that says why): the fastest that is native."""
+def choose_precision(wanted: str, device: torch.device) -> tuple[str, str]:
+    """Returns the precision, for `auto` the fastest native one, and one line that says why."""
     if wanted == "fp16" and device.type == "cpu":
         raise ConfigError("precision fp16: needs a GPU; use --precision fp32 or auto")
     if wanted != "auto":
@@ -130,8 +132,8 @@ def choose_precision(wanted, device):
     return "fp32", "precision fp32: bf16 is not native here (emulated it is many times slower)"
 
 
-def choose_compile(wanted, device):
-    """(torch.compile mode or "off", one line that says why)."""
+def choose_compile(wanted: str, device: torch.device) -> tuple[str, str]:
+    """Returns the mode of torch.compile, or "off", and one line that says why."""
     if wanted != "auto":
         return wanted, f"compile {wanted}: asked for"
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""The networks of the study: a ResNet backbone, a head, and the table of what they cost."""
+"""Networks: a ResNet backbone and a head."""
 
 import torch
 
@@ -16,12 +16,11 @@ def build_model(
     stem: str = "standard",
     seed: int | None = None,
 ) -> torch.nn.Module:
-    """Returns a freshly initialised network that maps [B, 3, image_size, image_size] to [B, num_classes] logits.
+    """Returns a new network that maps [B, 3, image_size, image_size] to [B, num_classes] logits.
 
-    `arch` and `head` are names in `registry.ARCHS` and `registry.HEADS`; `stem` is "standard" or "small", see `ResNet`.
-    `image_size` in pixels is only checked: the weights have the same shapes at every size.
-    With `seed` the weights depend on nothing else, the backbone's not even on `head`, and torch's global random state
-    stays as it was; without it they come from that state.
+    arch, head: names in `registry.ARCHS` and `registry.HEADS`. stem: "standard" or "small", see `ResNet`. image_size:
+    in pixels, only checked, since the weights have the same shapes at every size. seed: decides the weights, the
+    backbone's whatever the head, and leaves torch's random state untouched; without it they come from that state.
     Raises ConfigError for an unknown name, fewer than 1 class or fewer than 32 pixels.
     """
     require_at_least(1, "number of classes", num_classes)
@@ -33,6 +32,7 @@ def build_model(
         return build(head, num_classes, stem)
 
 
-def require_at_least(minimum, what, value):
+def require_at_least(minimum: int, what: str, value: int) -> None:
+    """Raises ConfigError unless `value` is a whole number of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise ConfigError(f"{what} must be a whole number of at least {minimum}, got {value!r}")
