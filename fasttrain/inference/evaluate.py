@@ -5,7 +5,7 @@ import dataclasses
 import time
 
 from fasttrain import runtime as runtimes
-from fasttrain.config import choice, integer
+from fasttrain.checks import choice, integer
 from fasttrain.data import loaders
 from fasttrain.data.batch import LoaderSpec
 from fasttrain.data.pack import open_pack

@@ -11,7 +11,7 @@ import json
 import torch
 
 from fasttrain import runtime as runtimes
-from fasttrain.config import choice
+from fasttrain.checks import choice
 from fasttrain.data.sources.drawing import draw, look_of
 from fasttrain.errors import ConfigError, DataError
 from fasttrain.inference import FORMATS

@@ -9,7 +9,7 @@ import statistics
 
 import numpy as np
 
-from fasttrain.config import choice, integer, number, optional
+from fasttrain.checks import choice, integer, number, optional
 from fasttrain.errors import ConfigError
 from fasttrain.perf.bench import results
 from fasttrain.perf.bench.worker import Failure, Worker

@@ -3,7 +3,8 @@
 import importlib.util
 import itertools
 
-from fasttrain.config import COMPILE_MODES, PRECISIONS, RunConfig, boolean, choice, integer, optional
+from fasttrain.checks import boolean, choice, integer, optional
+from fasttrain.config import COMPILE_MODES, PRECISIONS, RunConfig
 from fasttrain.perf.bench.peers import load_peers
 from fasttrain.perf.bench.results import environment, listed
 from fasttrain.perf.bench.rows import failed_row, labels, make_row, share_ceilings
