@@ -114,42 +114,27 @@ class Checked:
         return [field.name for field in dataclasses.fields(cls)]
 
 
-def section(cls: type[Checked]) -> Check:
-    """Accepts an instance of `cls`, or a mapping of its keys."""
-    def check(name, value):
-        if isinstance(value, cls):
-            return value
-        require_keys(name, value, cls.key_names())
-        for key in value:
-            if key not in cls.key_names():
-                raise ConfigError(unknown("key", f"{name}.{key}", [f"{name}.{known}" for known in cls.key_names()]))
-        return cls(**value)
-    check.key_names = cls.key_names
-    return check
+def section(parts: type[Checked] | Registry) -> Check:
+    """Accepts a mapping of keys, or the instance made of it: of a class, or of the registered one that `name` chooses.
 
+    The check's attribute `key_names` returns the keys of all that may be chosen.
+    """
+    def key_names():
+        classes = [parts] if isinstance(parts, type) else map(parts.load, parts.names())
+        return list(dict.fromkeys(key for cls in classes for key in cls.key_names()))
 
-def part(registry: Registry) -> Check:
-    """Accepts an instance of a registered class, or a mapping: `name` chooses the class, which has the other keys."""
     def check(name, value):
         if isinstance(value, Checked) and value.prefix == f"{name}.":
             return value
-        require_keys(name, value, ["name"])
-        chosen = choice(registry.names)(f"{name}.name", value.get("name"))
-        cls = registry.load(chosen)
+        if not isinstance(value, dict):
+            raise ConfigError(f"{name}: needs keys, such as {name}.{key_names()[0]}")
+        cls = parts if isinstance(parts, type) else parts.load(choice(parts.names)(f"{name}.name", value.get("name")))
         for key in value:
             if key not in cls.key_names():
                 if key in key_names():
-                    raise ConfigError(f"{name}.{key}: {chosen} has no such key, only {', '.join(cls.key_names()[1:])}")
+                    raise ConfigError(f"{name}.{key}: {value['name']} has no such key, only "
+                                      + ", ".join(cls.key_names()[1:]))
                 raise ConfigError(unknown("key", f"{name}.{key}", [f"{name}.{known}" for known in cls.key_names()]))
         return cls(**value)
-
-    def key_names():
-        return list(dict.fromkeys(key for entry in registry.names() for key in registry.load(entry).key_names()))
     check.key_names = key_names
     return check
-
-
-def require_keys(name: str, value: Any, known: list[str]) -> None:
-    """Raises ConfigError unless the section `name` is a mapping."""
-    if not isinstance(value, dict):
-        raise ConfigError(f"{name}: needs keys, such as {name}.{known[0]}")

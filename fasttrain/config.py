@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from fasttrain import sizes as size_plan
-from fasttrain.checks import Checked, boolean, choice, either, integer, number, optional, part, section, setting, text
+from fasttrain.checks import Checked, boolean, choice, either, integer, number, optional, section, setting, text
 from fasttrain.errors import ConfigError
 from fasttrain.recipe import load_recipe, overlay, recipe_name
 from fasttrain.registry import ARCHS, HEADS, LOADERS, OPTIMIZERS, SCHEDULES, unknown
@@ -61,8 +61,8 @@ FLAGS = ("arch", "head", "stem", "recipe", "data", "loader", "classes", "limit_t
 # the check of each section
 SECTIONS = {
     "augment": section(Augment),
-    "optimizer": part(OPTIMIZERS),
-    "schedule": part(SCHEDULES),
+    "optimizer": section(OPTIMIZERS),
+    "schedule": section(SCHEDULES),
     "mix": section(Mix),
 }
 

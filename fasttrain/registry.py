@@ -24,15 +24,11 @@ class Registry:
     def names(self) -> list[str]:
         return list(self.entries)
 
-    def check(self, name: str) -> str:
-        """Returns `name`; raises ConfigError with the nearest known name if there is no such entry."""
-        if name in self.entries:
-            return name
-        raise ConfigError(unknown(self.kind, name, self.entries))
-
     def load(self, name: str) -> Any:
-        """Imports and returns the object called `name`."""
-        module, attribute = self.entries[self.check(name)].split(":")
+        """Imports and returns the object called `name`; ConfigError with the nearest known name if there is none."""
+        if name not in self.entries:
+            raise ConfigError(unknown(self.kind, name, self.entries))
+        module, attribute = self.entries[name].split(":")
         return getattr(importlib.import_module(module), attribute)
 
 

@@ -4,7 +4,6 @@ import argparse
 
 from fasttrain.checks import integer
 from fasttrain.cli.flags import add_config_flags, given_keys
-from fasttrain.cli.output import print_lines
 from fasttrain.cli.report import print_answers
 from fasttrain.study.plan import names, plan
 
@@ -30,6 +29,6 @@ def run(arguments: argparse.Namespace) -> None:
     from fasttrain.study import study
 
     if arguments.dry_run:
-        print_lines(study.dry_run(configs, arguments.folder))
+        print("\n".join(study.dry_run(configs, arguments.folder)))
     else:
         print_answers(*study.ablate(configs, arguments.folder))

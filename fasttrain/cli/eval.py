@@ -4,7 +4,7 @@ import argparse
 
 from fasttrain.checks import choice
 from fasttrain.cli.flags import add_checkpoint, add_json, add_key_flags
-from fasttrain.cli.output import check_outputs, print_lines, write_json
+from fasttrain.cli.output import check_outputs, write_json
 from fasttrain.config import RunConfig
 from fasttrain.inference import SPLITS
 
@@ -31,11 +31,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     found = evaluate(arguments.checkpoint, split, **changes)
     write_json(arguments.json, found)
-    print_lines([
+    print("\n".join([
         f"{found['variant']}, epoch {found['epoch']}: {found['checkpoint']}",
         f"{found['images']:,} {split} images of {found['classes']} classes, in {found['seconds']:.1f} s",
         *found["notes"],
         f"loss {found[f'{split}_loss']:.4f}, top-1 {found[f'{split}_top1']:.2f} %, "
         f"top-5 {found[f'{split}_top5']:.2f} %, macro-F1 {found[f'{split}_macro_f1']:.2f} %",
         *([f"top-1 {found[f'{split}_top1_tta']:.2f} % with mirror images"] if f"{split}_top1_tta" in found else []),
-    ])
+    ]))

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,6 @@ def write_json(path: str | None, value: Any) -> None:
             file.write("\n")
     except OSError as error:
         raise ConfigError(f"{path}: cannot write: {error.strerror or error}") from None
-
-
-def print_lines(lines: Iterable[str]) -> None:
-    """Prints lines as they are."""
-    print("\n".join(lines))
 
 
 def print_rich(renderable: Any) -> None:

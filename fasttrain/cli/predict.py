@@ -4,7 +4,7 @@ import argparse
 
 from fasttrain.checks import choice, integer
 from fasttrain.cli.flags import add_checkpoint, add_json
-from fasttrain.cli.output import check_outputs, print_lines, write_json
+from fasttrain.cli.output import check_outputs, write_json
 from fasttrain.config import DEVICES
 
 
@@ -24,5 +24,6 @@ def run(arguments: argparse.Namespace) -> None:
     found = predict(arguments.checkpoint, arguments.images, top, device)
     write_json(arguments.json, found)
     for one in found:
-        print_lines([one["image"], *(f"  {entry['probability']:7.2%}  {entry['name']} ({entry['class']})"
-                                     for entry in one["top"])])
+        print(one["image"])
+        for entry in one["top"]:
+            print(f"  {entry['probability']:7.2%}  {entry['name']} ({entry['class']})")

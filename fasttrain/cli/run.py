@@ -3,7 +3,6 @@
 import argparse
 
 from fasttrain.cli.flags import add_config_flags, read_config
-from fasttrain.cli.output import print_lines
 
 
 def add_flags(command: argparse.ArgumentParser) -> None:
@@ -23,6 +22,6 @@ def run(arguments: argparse.Namespace) -> None:
     from fasttrain.runs import lifecycle
 
     if arguments.dry_run:
-        print_lines(lifecycle.dry_run(config))
+        print("\n".join(lifecycle.dry_run(config)))
     else:
         lifecycle.run(config)
