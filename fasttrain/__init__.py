@@ -2,7 +2,7 @@
 
 import importlib
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Importing torch costs seconds: a name is imported when it is first used.
 _EXPORTS = {
