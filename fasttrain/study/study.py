@@ -22,8 +22,9 @@ from fasttrain.study.forecast import Forecast, measure
 from fasttrain.study.pages import write_report
 from fasttrain.train.build import Job
 from fasttrain.train.checkpoint import Checkpoints
+from fasttrain.train.status import DONE, FAILED, INTERRUPTED, TO_DO
 
-UNFINISHED = ("to do", "unfinished")
+UNFINISHED = (TO_DO, INTERRUPTED)
 
 
 def ablate(configs, folder, train=worker.train):
@@ -79,14 +80,14 @@ def refuse_other(config, train, val):
 
 
 def state(config):
-    """How far the run of `config` is: "done", "diverged", or one of UNFINISHED."""
+    """How far the run of `config` is: DONE, DIVERGED, or one of UNFINISHED."""
     try:
         status = load_run(config.out).status
     except DataError:
-        return "to do"
-    if status == "done" and (saved_epochs(config) or config.epochs) < config.epochs:
-        return "unfinished"  # killed between its last row and its last checkpoint
-    return "to do" if status == "empty" else status
+        return TO_DO
+    if status == DONE and (saved_epochs(config) or config.epochs) < config.epochs:
+        return INTERRUPTED  # killed between its last row and its last checkpoint
+    return status
 
 
 def saved_epochs(config):
@@ -132,12 +133,12 @@ class Study:
         self.board.say(f"{len(self.configs)} runs in {self.folder}: {len(self.configs) - len(todo)} finished before, "
                        f"{len(todo)} to train")
         for config in self.configs:
-            if states[config.out] == "done":
+            if states[config.out] == DONE:
                 self.forecast.learn(config, sum(row["seconds"] for row in load_run(config.out).rows))
         self.write()
         for number, config in enumerate(todo):
             self.train_one(config, todo[number + 1:], stop)
-        if all(state(config) != "done" for config in self.configs):
+        if all(state(config) != DONE for config in self.configs):
             reason = next(iter(self.failures.values()), "all diverged")
             raise FasttrainError(f"{self.folder}: none of the {len(self.configs)} runs is done: {reason}")
 
@@ -156,21 +157,21 @@ class Study:
 
         self.board.progress(f"{place}: starting")
         status, reason = self.train(config, stop, show)
-        if status == "done" and not resumed:
+        if status == DONE and not resumed:
             self.forecast.learn(config, time.monotonic() - started)
-        elif status in ("failed", "interrupted"):
+        elif status in (FAILED, INTERRUPTED):
             self.failures[config.out] = reason or "stopped by a signal"
         if stop.received:
             self.failures.pop(config.out, None)
         self.write()
-        if stop.received and (rest or status != "done"):
+        if stop.received and (rest or status != DONE):
             raise Interrupted(f"{stop.received.name}: {config.out} is saved; the same command continues the study",
                               exit_code=130 if stop.received.name == "SIGINT" else 75)
         self.tell(place, config, status, reason, rest, time.monotonic() - started)
 
     def tell(self, place, config, status, reason, rest, seconds):
         """One line on how a run ended."""
-        result = f", top-1 {load_run(config.out).final['val_top1']:.2f} %" if status == "done" else ""
+        result = f", top-1 {load_run(config.out).final['val_top1']:.2f} %" if status == DONE else ""
         why = f" ({reason})" if reason else ""
         others = self.forecast.left(rest)
         left = f"; {len(rest)} to go" + (f", {duration(others)}" if others else "") if rest else ""
@@ -183,7 +184,7 @@ class Study:
         known = {str(run.folder) for run in self.runs}
         absent = [config for config in self.configs if config.out not in known]
         others = [{"arch": config.arch, "head": config.head, "seed": config.seed, "recipe": config.recipe,
-                   "status": "failed" if config.out in self.failures else "to do",
+                   "status": FAILED if config.out in self.failures else TO_DO,
                    "reason": self.failures.get(config.out), "epochs": 0, "final": None, "best": None,
                    "folder": config.out} for config in absent]
         planned = tuple(f"{config.out}:" for config in absent)

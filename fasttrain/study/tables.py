@@ -7,6 +7,7 @@ from urllib.parse import quote
 from fasttrain.environment import describe
 from fasttrain.format import number
 from fasttrain.runs.sinks.card import settings
+from fasttrain.train.status import DONE
 
 HEADS = {
     "origin": "average pooling (avg), then one linear layer: ResNet's classifier",
@@ -26,7 +27,7 @@ HOLDS = {True: "yes", False: "no", None: "cannot tell"}
 
 def lead(ablation):
     """One line for each set of runs under equal conditions: what was trained on what."""
-    finished = [run for run in ablation.get("runs", []) if run["status"] == "done"]
+    finished = [run for run in ablation.get("runs", []) if run["status"] == DONE]
     lines = []
     for group in ablation.get("groups", []):
         own = [run for run in finished if run["recipe"] == group["recipe"]]
@@ -86,7 +87,7 @@ def absent(ablation):
     found = {}
     for run in ablation.get("runs", []):
         found.setdefault(f"{run['arch']} {run['head']}, recipe {run['recipe']}", []).append(run["status"])
-    return [variant for variant, statuses in found.items() if "done" not in statuses]
+    return [variant for variant, statuses in found.items() if DONE not in statuses]
 
 
 def result_table(ablation, by_variant, metrics):

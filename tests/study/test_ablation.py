@@ -143,15 +143,15 @@ def test_only_equal_settings_are_compared_and_each_group_is_named(tmp_path):
     assert "no seed finished with both origin and maxpool" in ablation["answers"][0]["sentence"].lower()
 
 
-def test_unfinished_and_diverged_seeds_are_rows_and_are_named(tmp_path):
+def test_interrupted_and_diverged_seeds_are_rows_and_are_named(tmp_path):
     make_study(tmp_path, {("resnet18", "origin"): [85, 86, 87, 88], ("resnet18", "maxpool"): [80, 81, 82, 83]}, seeds=2)
     make_run(tmp_path / "cut", "maxpool", 2, rows=[make_row(1, 50.0)])
     make_run(tmp_path / "diverged", "origin", 3, rows=[make_row(1, 50.0, train_loss=None)])
     ablation = build(tmp_path)
-    assert sorted(row["status"] for row in ablation["runs"]) == ["diverged", *["done"] * 4, "unfinished"]
+    assert sorted(row["status"] for row in ablation["runs"]) == ["diverged", *["done"] * 4, "interrupted"]
     row = comparison(ablation, "origin", "maxpool")
     assert row["n"] == 2
-    assert row["sentence"].endswith("left out: seed 2 of origin (missing), seed 2 of maxpool (unfinished), "
+    assert row["sentence"].endswith("left out: seed 2 of origin (missing), seed 2 of maxpool (interrupted), "
                                     "seed 3 of origin (diverged), seed 3 of maxpool (missing)")
 
 

@@ -143,12 +143,12 @@ def test_a_run_on_other_images_in_the_way_is_named(tmp_path):
         study.ablate(configs(tmp_path), tmp_path, Trained())
 
 
-def test_a_run_killed_between_its_last_row_and_its_checkpoint_is_unfinished(tmp_path):
+def test_a_run_killed_between_its_last_row_and_its_checkpoint_is_interrupted(tmp_path):
     (config,) = configs(tmp_path, heads=["origin"])
     make_run(Path(config.out), "origin", epochs=2, image_size=32)
     assert study.state(config) == "done"
     Checkpoints(Path(config.out) / "checkpoints").save("last", {}, epoch=1)
-    assert study.state(config) == "unfinished"
+    assert study.state(config) == "interrupted"
 
 
 def test_two_studies_in_one_folder_are_refused(tmp_path):
@@ -210,9 +210,9 @@ def test_a_real_study_that_is_interrupted_goes_on_where_it_was(tmp_path):
     own = configs(tmp_path, heads=["maxpool"], epochs=4, device="cpu", compile="off")
     with pytest.raises(Interrupted) as error:
         study.ablate(own, tmp_path, struck)
-    assert error.value.exit_code == 75 and study.state(own[0]) == "unfinished"
+    assert error.value.exit_code == 75 and study.state(own[0]) == "interrupted"
     (row,) = json.loads((tmp_path / "ablation.json").read_text())["runs"]
-    assert row["status"] == "unfinished" and row["reason"].startswith("stands at epoch")
+    assert row["status"] == "interrupted" and row["reason"].startswith("stands at epoch")
 
     def here(config, stop, progress):
         lifecycle.run(config, sinks=[FilesSink(Path(config.out))])

@@ -12,6 +12,7 @@ from fasttrain.study.analysis.compare import TIMES_CHANCE, compare_all, correct
 from fasttrain.study.analysis.measures import EARLY_SHARE, LEVEL_SHARE, METRICS, Marks, measure
 from fasttrain.study.analysis.statistics import CONFIDENCE, REPLICATES, percentile_interval, t_interval
 from fasttrain.train.rows import finite
+from fasttrain.train.status import DIVERGED, FAILED, INTERRUPTED
 
 METHOD = (
     "Seed s gives every variant the same order of images and the same augmentation: differences are paired by seed.",
@@ -73,10 +74,10 @@ def archs(group):
 def describe(run, group, failure):
     """A run's row; `reason` tells why it is not done."""
     config = run.config
-    reasons = {"diverged": f"the loss was not finite in epoch {len(run.rows)}",
-               "unfinished": f"stands at epoch {len(run.rows)} of {config.epochs}"}
+    reasons = {DIVERGED: f"the loss was not finite in epoch {len(run.rows)}",
+               INTERRUPTED: f"stands at epoch {len(run.rows)} of {config.epochs}"}
     return {"arch": config.arch, "head": config.head, "stem": config.stem, "seed": config.seed, "recipe": group.label,
-            "status": "failed" if failure else run.status, "reason": failure or reasons.get(run.status),
+            "status": FAILED if failure else run.status, "reason": failure or reasons.get(run.status),
             "epochs": len(run.rows), "final": {key: run.final[key] for key in SHOWN},
             "best": {key: (run.best or run.final)[key] for key in SHOWN}, "folder": str(run.folder),
             "seconds": sum(row["seconds"] for row in run.rows),

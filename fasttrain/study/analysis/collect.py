@@ -11,6 +11,7 @@ from fasttrain.runs.folder import PLACE, settings
 from fasttrain.runs.run import load_run
 from fasttrain.study.analysis.measures import resampled
 from fasttrain.train.rows import COLUMNS
+from fasttrain.train.status import DONE
 
 # What may differ between two runs that are compared: the variant and the seed, and what changes no result.
 FREE = (*PLACE, "arch", "head", "seed", "loader", "device", "compile")
@@ -92,7 +93,7 @@ class Group:
 
     def finished(self, arch, head=None):
         """{seed: run} of a variant's finished runs; without a head, a list of the backbone's."""
-        runs = [run for run in self.runs if run.config.arch == arch and run.status == "done"]
+        runs = [run for run in self.runs if run.config.arch == arch and run.status == DONE]
         return runs if head is None else {run.config.seed: run for run in runs if run.config.head == head}
 
     @property

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from fasttrain.study.analysis.measures import METRICS, measure
 from fasttrain.study.analysis.statistics import CONFIDENCE, Estimate, holm, percentile_interval, t_interval
+from fasttrain.train.status import DONE
 
 TIMES_CHANCE = 3
 PAIRED_T = "paired t over seeds"
@@ -168,5 +169,5 @@ def missing(group, arch, question, seeds):
     statuses = {(run.config.head, run.config.seed): run.status for run in group.runs if run.config.arch == arch}
     other = sorted({seed for head, seed in statuses if head in (question.a, question.b)} - set(seeds))
     absent = [f"seed {seed} of {head} ({statuses.get((head, seed), 'missing')})"
-              for seed in other for head in (question.a, question.b) if statuses.get((head, seed)) != "done"]
+              for seed in other for head in (question.a, question.b) if statuses.get((head, seed)) != DONE]
     return f"; left out: {', '.join(absent)}" if absent else ""

@@ -6,6 +6,7 @@ import numpy as np
 
 from fasttrain.plotting import BLUE, GREEN, ORANGE
 from fasttrain.registry import ARCHS, HEADS
+from fasttrain.train.status import DONE
 
 # Colour, line, marker and hatch by head, so that none of them is needed alone: Okabe and Ito's colours again.
 LOOKS = ((BLUE, "-", "o", ""), (ORANGE, "--", "s", "//"), (GREEN, ":", "^", ".."),
@@ -89,7 +90,7 @@ def panels(study):
 
 def finished(runs):
     """The runs that came to their end: what means are made of."""
-    return [run for run in runs if run.status == "done"]
+    return [run for run in runs if run.status == DONE]
 
 
 def only_finished(study):
