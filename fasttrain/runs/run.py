@@ -51,6 +51,11 @@ class Run:
         return self.environment.get("run") or {}
 
     @property
+    def classes(self) -> int | None:
+        """How many classes the run told apart; None where nothing tells."""
+        return len(self.facts.get("class_names", ())) or self.config.classes
+
+    @property
     def fingerprints(self):
         """{"train": ..., "val": ...}: equal for equal images and labels; None where the folder does not tell."""
         if "fingerprints" in self.facts:

@@ -7,8 +7,6 @@ import numpy as np
 from fasttrain import plotting
 from fasttrain.config import RunConfig
 from fasttrain.runs.run import Run
-from fasttrain.study.plots import classes, points
-from fasttrain.study.plots import curves as ablation_curves
 from fasttrain.train.rows import COLUMNS
 
 NAMES = ["goldfish, Carassius auratus", "<script>alert(1)</script>", "a | b `c` [d](e)", r"$\frac$"]
@@ -66,10 +64,11 @@ def diverged(run):
 
 def draw_small(patch, seen=None):
     """Makes the pictures of a study smaller, by a MonkeyPatch, which saves time; `seen` gets the figures by file."""
+    write = plotting.save
+
     def save(figure, path):
         if seen is not None:
             seen[path.stem] = figure
-        plotting.save(figure, path, dpi=100)
+        write(figure, path, dpi=100)
 
-    for module in (classes, ablation_curves, points):
-        patch.setattr(module, "save", save)
+    patch.setattr(plotting, "save", save)

@@ -10,11 +10,13 @@ from fasttrain.registry import ARCHS, HEADS
 from fasttrain.runs.folder import PLACE, settings
 from fasttrain.runs.run import load_run
 from fasttrain.study.analysis.measures import resampled
-from fasttrain.train.rows import COLUMNS
 from fasttrain.train.status import DONE
 
 # What may differ between two runs that are compared: the variant and the seed, and what changes no result.
 FREE = (*PLACE, "arch", "head", "seed", "loader", "device", "compile")
+# What a report reads of each row; runs of older versions may lack others.
+NEEDED = ("epoch", "step", "train_loss", "train_top1", "train_top5", "val_loss", "val_top1", "val_top5", "val_macro_f1",
+          "images_per_second", "seconds", "compile_seconds")
 
 
 def find_folders(paths):
@@ -57,7 +59,7 @@ def checked(run):
     if not run.rows:
         raise DataError(f"{run.folder}: empty, no epoch was finished")
     for number, row in enumerate(run.rows, 1):
-        if row["epoch"] != number or not all(isinstance(row.get(key), (int, float)) for key in COLUMNS):
+        if row["epoch"] != number or not all(isinstance(row.get(key), (int, float)) for key in NEEDED):
             raise DataError(f"{run.folder}: metrics.jsonl is damaged at epoch {number}")
     if not run.fingerprints:
         raise DataError(f"{run.folder}: nothing tells which images it saw (no checkpoint, none in env.json)")
@@ -99,14 +101,12 @@ class Group:
     @property
     def classes(self):
         """How many classes there are; None where no run tells."""
-        run = self.runs[0]
-        return len(run.facts.get("class_names", ())) or run.config.classes
+        return self.runs[0].classes
 
     @property
     def chance(self):
         """The top-1 of guessing, in percent; None where it is not known."""
         return self.classes and 100 / self.classes
-
 
     def resampled(self, run):
         """What a bootstrap over the images makes of a run's scores, see `measures.resampled`; empty where it cannot."""
