@@ -30,7 +30,7 @@ Study = dict[Variant, list[Run]]
 def by_variant(runs: Sequence[Run], recipes: dict[str, str]) -> Study:
     """Returns the runs that finished an epoch by Variant, sorted by recipe, backbone and head as registered, seed.
 
-    recipes: names of recipes by run folder, for those that are not called what their config says.
+    recipes: what the report calls the recipe of a run, by run folder; where it is missing, what the config says.
     """
     found = {}
     for run in sorted(runs, key=lambda run: run.config.seed):
