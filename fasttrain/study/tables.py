@@ -142,7 +142,7 @@ def circumstances(ablation: dict, runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 def recipe_text(config) -> str:
     """Returns the optimisation of a run in one line."""
-    *sections, _ = settings(config.to_dict())
+    *sections, _ = settings(config)
     return "; ".join([f"{config.epochs} epochs, batch {config.batch_size}, peak lr {config.lr:g}, label smoothing "
                       f"{config.label_smoothing:g}, last short batch {'left out' if config.drop_last else 'kept'}",
                       *sections])

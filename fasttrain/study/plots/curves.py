@@ -59,7 +59,7 @@ def draw_accuracy(column: str, name: str, study: Study, path: Path) -> str:
             draw_column(panel, part, f"{split}_{column}")
             plotting.dress_panel(panel, f"{title}: {told}", "epoch", f"{name} (%)")
     finish(figure, study, axes, path, one_scale=True)
-    return f"{name.capitalize()} accuracy by epoch. Top: on the training images, while learning. Bottom: in validation. {LINES}"
+    return f"{name.capitalize()} by epoch. Top: on the training images, while learning. Bottom: in validation. {LINES}"
 
 
 def draw_macro_f1(study: Study, path: Path) -> str:
