@@ -7,7 +7,7 @@ from pathlib import Path
 from fasttrain.plotting import DARK, draw_size_bands, dress_panel, handle, legend_below, look, new_figure, save
 from fasttrain.train.rows import best_row
 
-TRAIN, VAL, ALONE = look(0), look(1), look(2)
+TRAIN, VAL, ALONE = look(0), look(1), look(2)._replace(linestyle="-")
 BEST = {"color": DARK, "linestyle": ":", "linewidth": 1.4}
 
 # (title, unit, the columns of the rows and their looks)
