@@ -1,4 +1,7 @@
-"""Mosaics of images: `train_batch.png` and the preview of a split."""
+"""Draws mosaics of images: `train_batch.png` and the preview of a split."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -7,19 +10,21 @@ from fasttrain.format import short
 BATCH_SHOWN = 32
 
 
-def draw_batch(images, labels, class_names, path, title):
+def draw_batch(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], path: Path, title: str) -> None:
     """Draws up to 32 images of a batch as the network gets them; see `draw_mosaic`."""
     draw_mosaic(images[:BATCH_SHOWN], labels[:BATCH_SHOWN], class_names, path, title)
 
 
-def draw_preview(images, labels, class_names, path, title, count=64):
+def draw_preview(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], path: Path, title: str,
+                 count: int = 64) -> None:
     """Draws `count` images of a split, spread evenly over its classes; `images` may be memory-mapped."""
     by_class = np.argsort(labels, kind="stable")
     chosen = by_class[np.linspace(0, len(by_class) - 1, min(count, len(by_class))).astype(int)]
     draw_mosaic(np.stack([images[i] for i in chosen]), np.asarray(labels)[chosen], class_names, path, title)
 
 
-def draw_mosaic(images, labels, class_names, path, title, columns=8):
+def draw_mosaic(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], path: Path, title: str,
+                columns: int = 8) -> None:
     """Draws images (uint8 `[B, S, S, 3]`) pixel by pixel, without smoothing, each above the name of its class."""
     from PIL import Image, ImageDraw, ImageFont
 
@@ -38,8 +43,8 @@ def draw_mosaic(images, labels, class_names, path, title, columns=8):
     canvas.save(path, format="PNG")
 
 
-def fit(text, font, width):
-    """Cuts a text to the number of pixels it may take."""
+def fit(text: str, font, width: int) -> str:
+    """Returns the text, cut to the number of pixels it may take."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:

@@ -1,4 +1,4 @@
-"""What a checkpoint is good for: to be measured on a split, to name what images show, to leave for other programs."""
+"""Puts checkpoints to use: evaluates them on a split, names what images show, exports them for other programs."""
 
 SPLITS = ("val", "train")
 FORMATS = ("safetensors", "torch-export")

@@ -1,29 +1,34 @@
-"""`fasttrain eval`: a checkpoint on a split, through any loader."""
+"""`fasttrain eval`: measures a checkpoint on a split, through any loader."""
 
 import contextlib
 import dataclasses
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from fasttrain import runtime as runtimes
 from fasttrain.checks import choice, integer
+from fasttrain.config import RunConfig
 from fasttrain.data import loaders
-from fasttrain.data.batch import LoaderSpec
+from fasttrain.data.batch import BatchLoader, LoaderSpec
 from fasttrain.data.pack import open_pack
 from fasttrain.data.progress import progress_bar
 from fasttrain.data.sources import open_source
+from fasttrain.data.split import Split
 from fasttrain.errors import DataError
 from fasttrain.inference import SPLITS
-from fasttrain.inference.trained import load_trained
+from fasttrain.inference.trained import Trained, load_trained
 from fasttrain.train import metrics
 from fasttrain.train.compile import warm_up
 from fasttrain.train.step import Step
 
 
-def evaluate(checkpoint, split="val", **changes):
+def evaluate(checkpoint: str | Path, split: str = "val", **changes: Any) -> dict[str, Any]:
     """Measures a checkpoint (a file, or a run folder for its best one) on the "train" or "val" images, unaugmented.
 
     changes: keys of `RunConfig`, such as `data`, `loader`, `limit_val` or `tta`; the others are those of the run.
-    Returns a dict with `<split>_loss` and so on as in `metrics.jsonl`: equal to the bit with the settings and on the
+    Returns a dict with `<split>_loss` and so on as in `metrics.jsonl`, bit-equal to them with the settings and on the
     machine of the run. Raises ConfigError, or DataError for a bad checkpoint and for data of other classes.
     """
     choice(SPLITS)("split", split)
@@ -39,7 +44,7 @@ def evaluate(checkpoint, split="val", **changes):
     if trained.config.ema:
         notes.append(f"weights: averaged over the run with decay {trained.config.ema:g}")
     with runtimes.memory_errors(batch_size):
-        seconds = measure(step, loaders.build(name, spec), notes.append)
+        seconds = sum_up(step, loaders.build(name, spec), notes.append)
     confusion = metrics.confusion_matrix(images.labels, step.predicted[:-1].cpu().numpy(), images.num_classes)
     return {
         "checkpoint": str(trained.path), "variant": config.variant, "epoch": trained.epoch,
@@ -51,8 +56,8 @@ def evaluate(checkpoint, split="val", **changes):
     }
 
 
-def open_images(trained, config, name):
-    """The split `name` as the network saw it: its classes, which must be those of the data, and its normalisation."""
+def open_images(trained: Trained, config: RunConfig, name: str) -> Split:
+    """Returns the split `name` with the normalisation of the network; DataError where its classes are others."""
     pack = open_pack(open_source(config.data), config.image_size)
     split = pack.split(name, config.classes, config.limit_train if name == "train" else config.limit_val)
     if split.classes != trained.classes:
@@ -60,12 +65,12 @@ def open_images(trained, config, name):
         stranger = next((c for c in split.classes if c not in known), None)
         what = f"{stranger} is none of them" if stranger else f"the data has {len(split.classes)}"
         raise DataError(f"{trained.path}: was trained on {len(known)} classes, and {what}: choose other --data "
-                        f"or --classes")
+                        "or --classes")
     return dataclasses.replace(split, mean=tuple(trained.mean), std=tuple(trained.std))
 
 
-def measure(step, loader, warn):
-    """One pass over the loader's images, into the sums of `step`; returns the seconds that it took."""
+def sum_up(step: Step, loader: BatchLoader, warn: Callable[[str], None]) -> float:
+    """Evaluates the loader's images once, into the sums of `step`; returns the seconds that took."""
     with contextlib.closing(loader), progress_bar(True) as bar:
         task = bar.add_task("evaluating", total=len(loader))
         if step.runtime.compile != "off":

@@ -1,12 +1,16 @@
-"""`fasttrain export`: a checkpoint's network for other programs, read back and compared before it counts as written.
+"""`fasttrain export`: writes a checkpoint's network for other programs, after reading the file back and comparing.
 
-`safetensors`: the weights under the names that torchvision gives them (the head `dropout` has its own), and in the
-metadata what it takes to use them. `torch-export`: one program from uint8 pixels [B, S, S, 3], RGB, for any B, to fp32
-logits [B, K], normalisation included; `torch.export.load(FILE).module()(pixels)` needs torch and nothing of fasttrain.
+`safetensors`: the weights under torchvision's names (the head `dropout` has its own), with metadata that says how to
+use them. `torch-export`: a program from uint8 pixels [B, S, S, 3], RGB, for any B, to fp32 logits [B, K], normalisation
+included; `torch.export.load(FILE).module()(pixels)` needs torch but not fasttrain.
 """
 
 import io
 import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -15,7 +19,7 @@ from fasttrain.checks import choice
 from fasttrain.data.sources.drawing import draw, look_of
 from fasttrain.errors import ConfigError, DataError
 from fasttrain.inference import FORMATS
-from fasttrain.inference.trained import Classifier, load_trained
+from fasttrain.inference.trained import Classifier, Trained, load_trained
 from fasttrain.models import build_model
 from fasttrain.train.checkpoint import write_atomic
 
@@ -24,12 +28,12 @@ CPU = runtimes.Runtime(torch.device("cpu"), "fp32", "off", channels_last=False)
 METADATA = "fasttrain.json"  # the name of the extra file inside a torch.export archive
 
 
-def export(checkpoint, out, to="safetensors"):
+def export(checkpoint: str | Path, out: str | Path, to: str = "safetensors") -> dict[str, Any]:
     """Writes the network of a checkpoint (a file, or a run folder for its best one) to the file `out`.
 
     Returns {"file", "bytes", "max_difference", "largest_logit"} of the comparison with the checkpoint's network on
-    drawn images. Raises ConfigError for an unknown format or a library that is missing; DataError for a bad checkpoint,
-    a file that cannot be written, or an export that computes something else: then nothing is written.
+    drawn images. Raises ConfigError for an unknown format or a missing library. Raises DataError, and writes nothing,
+    for a bad checkpoint, a file that cannot be written, or an export that computes something else.
     """
     encode, decode = CODECS[choice(FORMATS)("to", to)]
     trained = load_trained(checkpoint)
@@ -47,8 +51,8 @@ def export(checkpoint, out, to="safetensors"):
     return {"file": str(out), "bytes": len(data), "max_difference": difference, "largest_logit": largest}
 
 
-def describe(trained):
-    """What a program must know to use the weights: plain values."""
+def usage(trained: Trained) -> dict[str, Any]:
+    """Returns what a program must know to use the weights, as plain values."""
     config = trained.config
     return {"arch": config.arch, "head": config.head, "stem": config.stem, "image_size": config.image_size,
             "classes": trained.classes, "class_names": trained.class_names, "mean": trained.mean, "std": trained.std,
@@ -56,20 +60,20 @@ def describe(trained):
             "metrics": trained.row}
 
 
-def example_images(size, count=8):
-    """Drawn pictures of several classes: uint8 [count, size, size, 3]."""
+def example_images(size: int, count: int = 8) -> torch.Tensor:
+    """Returns drawn pictures of several classes, uint8 [count, size, size, 3]."""
     return torch.cat([torch.from_numpy(draw(0, label, look_of(0, label), [label], size)[0]) for label in range(count)])
 
 
-def to_safetensors(trained, classifier):
-    """The weights as the bytes of a .safetensors file; `describe` is its metadata, what is no text as JSON."""
+def to_safetensors(trained: Trained, classifier: Classifier) -> bytes:
+    """Returns the weights as a .safetensors file; its metadata is that of `usage`, as JSON except for text."""
     weights = {name: tensor.contiguous() for name, tensor in trained.weights.items()}
-    facts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in describe(trained).items()}
+    facts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in usage(trained).items()}
     return safetensors().save(weights, {"format": "pt", **facts})
 
 
-def from_safetensors(data):
-    """The Classifier that such bytes describe."""
+def from_safetensors(data: bytes) -> Classifier:
+    """Returns the Classifier in such a file."""
     header = int.from_bytes(data[:8], "little")
     facts = json.loads(data[8:8 + header])["__metadata__"]
     classes, size, mean, std = (json.loads(facts[key]) for key in ("classes", "image_size", "mean", "std"))
@@ -78,8 +82,8 @@ def from_safetensors(data):
     return Classifier(model, mean, std, CPU)
 
 
-def safetensors():
-    """The library's module for torch; ConfigError that names the extra where it is missing or broken."""
+def safetensors() -> ModuleType:
+    """Returns the library's module for torch; ConfigError that names the extra where it is missing or broken."""
     try:
         import safetensors.torch
     except Exception as error:  # a broken install raises more than ImportError
@@ -88,17 +92,17 @@ def safetensors():
     return safetensors.torch
 
 
-def to_torch_export(trained, classifier):
-    """The network with its normalisation as the bytes of a .pt2 archive, for any number of images."""
+def to_torch_export(trained: Trained, classifier: Classifier) -> bytes:
+    """Returns the network with its normalisation as a .pt2 archive, for any number of images."""
     images = example_images(trained.config.image_size, 2)
     program = torch.export.export(classifier, (images,), dynamic_shapes={"images": {0: torch.export.Dim("batch")}})
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={METADATA: json.dumps(describe(trained))})
+    torch.export.save(program, buffer, extra_files={METADATA: json.dumps(usage(trained))})
     return buffer.getvalue()
 
 
-def from_torch_export(data):
-    """The program in such bytes, as a function of pixels."""
+def from_torch_export(data: bytes) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Returns the program in such an archive, as a function of pixels."""
     return torch.export.load(io.BytesIO(data)).module()
 
 

@@ -1,5 +1,6 @@
-"""`fasttrain predict`: what a trained network sees in images of any size and format."""
+"""`fasttrain predict`: names what a trained network sees in images of any size and format."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,13 @@ from fasttrain.inference.trained import load_trained
 BATCH = 64  # images at a time
 
 
-def predict(checkpoint, images, top=5, device="auto"):
-    """The `top` likeliest classes of each image, likeliest first.
+def predict(checkpoint: str | Path, images: Sequence[str | Path], top: int = 5, device: str = "auto") -> list[dict]:
+    """Returns the `top` likeliest classes of each image, likeliest first.
 
-    checkpoint: a file, or a run folder for its best one. images: paths; each image is resized to the side that the
-    network was trained on, shorter side first, and its centre cut out. Returns a list of
+    checkpoint: a file, or a run folder for its best one. images: paths; the shorter side of each is resized to the side
+    that the network was trained on, and its centre cut out. The list holds
     {"image": path, "top": [{"class": id, "name": readable name, "probability": 0 ... 1}, ...]}.
-    Raises DataError for a bad checkpoint, or names the first file that is no image.
+    Raises DataError for a bad checkpoint and for the first file that is no image.
     """
     runtime = runtimes.Runtime(runtimes.choose_device(device)[0], "fp32", "off", channels_last=True)
     trained = load_trained(checkpoint)
@@ -38,8 +39,8 @@ def predict(checkpoint, images, top=5, device="auto"):
     return found
 
 
-def read_image(path, size):
-    """The image file at `path` as uint8 [size, size, 3], RGB; DataError where it is none."""
+def read_image(path: str | Path, size: int) -> np.ndarray:
+    """Returns the image in a file as uint8 [size, size, 3], RGB; DataError where it holds none."""
     try:
         return decode_photo(Path(path).read_bytes(), size)
     except OSError as error:

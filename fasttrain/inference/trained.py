@@ -1,4 +1,4 @@
-"""A trained network, out of a checkpoint, with what it needs to be used without its data set."""
+"""Reads a trained network from a checkpoint, with all it takes to use it without its data set."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +12,18 @@ from fasttrain.data.pack import open_pack
 from fasttrain.data.sources import open_source
 from fasttrain.errors import ConfigError, DataError
 from fasttrain.models import build_model
+from fasttrain.runtime import Runtime
 from fasttrain.train.checkpoint import read_checkpoint
 from fasttrain.train.step import Normalizer
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What a checkpoint says. weights: names to tensors on the CPU, the averaged ones where the run averages.
+    """What a checkpoint holds.
 
-    classes, class_names: ids and readable names in the order of the logits. mean, std: of the training pixels scaled to
-    [0, 1], per channel. row: the line of metrics.jsonl that belongs to the weights; None in the middle of an epoch.
+    weights: names to tensors on the CPU, the averaged ones where the run averages. classes, class_names: ids and
+    readable names in the order of the logits. mean, std: of the training pixels scaled to [0, 1], per channel. epoch:
+    how many were finished. row: the line of metrics.jsonl that belongs to the weights; None in the middle of an epoch.
     """
 
     path: Path
@@ -34,8 +36,11 @@ class Trained:
     epoch: int
     row: dict[str, Any] | None
 
-    def build(self):
-        """The network with its weights, on the CPU in fp32, in evaluation mode: normalised NCHW in, logits out."""
+    def build(self) -> nn.Module:
+        """Returns the network with its weights, on the CPU in fp32, in evaluation mode: normalised NCHW in, logits out.
+
+        DataError where the weights are those of another network.
+        """
         config = self.config
         model = build_model(config.arch, config.head, len(self.classes), config.image_size, config.stem, seed=0)
         try:
@@ -45,28 +50,28 @@ class Trained:
                             "classes") from None
         return model.eval()
 
-    def classifier(self, runtime):
-        """The network as a `Classifier` on the runtime's device."""
+    def classifier(self, runtime: Runtime) -> "Classifier":
+        """Returns the network as a `Classifier` on the runtime's device."""
         return Classifier(self.build(), self.mean, self.std, runtime)
 
 
 class Classifier(nn.Module):
     """A network with its normalisation: uint8 [B, S, S, 3], RGB, in; logits [B, K] out."""
 
-    def __init__(self, model, mean, std, runtime):
+    def __init__(self, model: nn.Module, mean: list[float], std: list[float], runtime: Runtime):
         super().__init__()
         self.normalize = Normalizer(mean, std, runtime)
         self.model = model.to(runtime.device, memory_format=runtime.memory_format)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.model(self.normalize(images))
 
 
-def load_trained(path, data=None):
-    """The `Trained` in a checkpoint file, or in the best checkpoint of a run folder.
+def load_trained(path: str | Path, data: str | None = None) -> Trained:
+    """Returns the `Trained` in a checkpoint file, or in the best checkpoint of a run folder.
 
-    Checkpoints that hold no class names and normalisation get them from the data that they were trained on, at `data`
-    or where their configuration says. Raises DataError for what is no checkpoint, or does not fit together.
+    Takes class names and normalisation that the checkpoint lacks from the data it was trained on, at `data` or where
+    its configuration says. Raises DataError for what is no checkpoint or does not fit together.
     """
     state, path = read_checkpoint(path)
     try:
@@ -80,11 +85,11 @@ def load_trained(path, data=None):
         raise DataError(f"{path}: not a checkpoint of this version of fasttrain ({error})") from None
 
 
-def facts_of_data(path, config, fingerprints, data):
-    """`Split.facts` of the training images, where they are still those of the checkpoint."""
+def facts_of_data(path: Path, config: RunConfig, fingerprints: dict[str, str], data: str | None) -> dict[str, Any]:
+    """Returns `Split.facts` of the training images; DataError unless they are still those of the checkpoint."""
     pack = open_pack(open_source(data or config.data), config.image_size)
     split = pack.split("train", config.classes, config.limit_train)
     if split.fingerprint != fingerprints["train"]:
         raise DataError(f"{path}: holds no class names, and the data is not what it was trained on: name that with "
-                        "--data, or in $FASTTRAIN_DATA")
+                        "--data or in $FASTTRAIN_DATA")
     return split.facts

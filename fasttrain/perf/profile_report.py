@@ -7,15 +7,15 @@ from pathlib import Path
 from fasttrain.environment import versions
 from fasttrain.errors import ConfigError
 from fasttrain.perf.verdict import flop_rate
-from fasttrain.plotting import BLACK, BLUE, GREEN, ORANGE, new_figure, save
+from fasttrain.plotting import BLACK, BLUE, DARK, GRAY, GREEN, ORANGE, SKY, YELLOW, new_figure, save
 from fasttrain.runtime import memory_errors
 from fasttrain.train.build import build
 
-# Okabe and Ito's colours again, with a hatch each, for print in black and white
+# a hatch each, for print in black and white
 PHASE_STYLES = {
-    "loader_wait": ("loader wait", ORANGE, "//"), "host_to_device": ("host to device", "#F0E442", ".."),
-    "forward": ("forward", "#56B4E9", ""), "backward": ("backward", BLUE, "\\\\"),
-    "optimizer": ("optimizer", GREEN, "xx"), "other": ("other", "0.7", ""),
+    "loader_wait": ("loader wait", ORANGE, "//"), "host_to_device": ("host to device", YELLOW, ".."),
+    "forward": ("forward", SKY, ""), "backward": ("backward", BLUE, "\\\\"),
+    "optimizer": ("optimizer", GREEN, "xx"), "other": ("other", GRAY, ""),
 }
 
 
@@ -120,7 +120,7 @@ def draw_roofline(profile, path):
     low, high = (10 ** f(math.log10(x)) for f, x in ((math.floor, min(intensity, ridge) / 3),
                                                     (math.ceil, 3 * max(intensity, ridge))))
     axes.loglog([low, ridge, high], [low * bandwidth, peak, peak], color=BLACK, linewidth=1.8, label="measured roofs")
-    axes.loglog([intensity] * 2, [reached, attainable], color="0.5", linestyle=":", linewidth=1.4)
+    axes.loglog([intensity] * 2, [reached, attainable], color=DARK, linestyle=":", linewidth=1.4)
     axes.loglog([intensity], [reached], color=ORANGE, marker="o", markersize=9, linestyle="none",
                 label=f"training step: {flop_rate(reached)}, {reached / attainable:.0%} of the roof above it")
     axes.annotate(f"copy: {bandwidth / 1e9:,.1f} GB/s", (low, low * bandwidth), (8, 0), textcoords="offset points",

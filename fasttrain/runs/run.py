@@ -14,6 +14,7 @@ from fasttrain.errors import DataError
 from fasttrain.runs.folder import saved_config
 from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.rows import best_row, read_rows
+from fasttrain.train.status import DIVERGED, DONE, INTERRUPTED, TO_DO
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,13 @@ class Run:
     environment: dict[str, Any]
 
     @property
-    def status(self):
-        """"done", "diverged", "unfinished" or "empty"."""
+    def status(self) -> str:
+        """What the rows tell: one of `status.TO_DO`, DIVERGED, INTERRUPTED and DONE."""
         if not self.rows:
-            return "empty"
+            return TO_DO
         if not math.isfinite(self.final["train_loss"] + self.final["val_loss"]):
-            return "diverged"
-        return "done" if len(self.rows) >= self.config.epochs else "unfinished"
+            return DIVERGED
+        return DONE if len(self.rows) >= self.config.epochs else INTERRUPTED
 
     @property
     def final(self):
@@ -48,6 +49,11 @@ class Run:
     def facts(self):
         """What the run found at its start (`events.FACTS`); empty where env.json does not tell."""
         return self.environment.get("run") or {}
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes the run told apart; None where nothing tells."""
+        return len(self.facts.get("class_names", ())) or self.config.classes
 
     @property
     def fingerprints(self):

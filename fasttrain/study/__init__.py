@@ -1,1 +1,1 @@
-"""The study: every variant with every seed, each run a process of its own, then the report."""
+"""The study: trains every variant with every seed, each run in a process of its own, then reports."""

@@ -1,46 +1,60 @@
 """The report of a study: `report.html`, one file that needs nothing beside it, and `report.md` with its pictures."""
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 
+from fasttrain.runs.run import Run
 from fasttrain.storage import write_atomically, writing
 from fasttrain.study import tables
-from fasttrain.study.plots import PLOTS, draw_plots
+from fasttrain.study.plots import PLOTS, Plot, draw_plots
+from fasttrain.train.status import DONE
 
-FOLDER = "plots"
+PICTURES = "plots"  # the folder for them, beside the report
 
 
-def write_report(ablation, runs, folder):
-    """Writes `report.html`, `report.md` and the PNG files in `plots/` into `folder`, made where needed; its Path.
+def write_report(ablation: dict, runs: Sequence[Run], folder: str | Path) -> Path:
+    """Writes `report.html`, `report.md` and the PNG files in `plots/` into `folder`, made where needed; returns it.
 
-    ablation: the dict of ablation.json; "runs", "variants" and "comparisons" are lists of dicts, and any part of it may
-    be missing. runs: the `Run`s behind it, which pictures, machine and versions are taken from.
+    ablation: see `build_ablation`. runs: those it was built from, which pictures, machine and versions are taken from.
     DataError where a file cannot be written.
     """
-    folder = Path(folder)
+    folder, recipes = Path(folder), {row["folder"]: row["recipe"] for row in ablation["runs"]}
+    runs = [run for run in runs if str(run.folder) in recipes]  # without those that repeat another one
     with writing(folder):
-        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-        plots = draw_plots(runs, folder / FOLDER, tables.recipe_names(ablation))
-        data = {plot.file: base64.b64encode((folder / FOLDER / plot.file).read_bytes()).decode() for plot in plots}
-    view = {
-        "lead": tables.lead(ablation), "heads": tables.heads(ablation), "questions": tables.questions(ablation),
-        "results": tables.results(ablation), "marks": tables.marks(ablation), "absent": tables.absent(ablation),
-        "comparisons": tables.comparisons(ablation), "claims": tables.claims(ablation),
-        "facts": tables.facts(ablation, runs), "commands": tables.commands(ablation),
-        "method": ablation.get("method", []), "original": ablation.get("original", {}).get("source", ""),
-        "runs": tables.run_table(ablation, folder), "left_out": ablation.get("left_out", []), "plots": plots,
-        "not_drawn": [title for name, (title, _) in PLOTS.items() if f"{name}.png" not in data],
-    }
+        (folder / PICTURES).mkdir(parents=True, exist_ok=True)
+        plots = draw_plots(runs, folder / PICTURES, recipes)
+        inlined = {plot.file: data_address(folder / PICTURES / plot.file) for plot in plots}
+    shown = content(ablation, runs, folder, plots)
     html, markdown = templates()
-    inlined = {file: f"data:image/png;base64,{content}" for file, content in data.items()}
-    linked = {file: f"{FOLDER}/{file}" for file in data}
-    write_atomically(folder / "report.html", html.render(view, pictures=inlined))
-    write_atomically(folder / "report.md", markdown.render(view, pictures=linked))
+    linked = {plot.file: f"{PICTURES}/{plot.file}" for plot in plots}
+    write_atomically(folder / "report.html", html.render(shown, pictures=inlined))
+    write_atomically(folder / "report.md", markdown.render(shown, pictures=linked))
     return folder
 
 
-def templates():
-    """The templates of `report.html` and `report.md`; both escape every value that they are given."""
+def content(ablation: dict, runs: Sequence[Run], folder: Path, plots: Sequence[Plot]) -> dict:
+    """Returns everything that the templates may show, by the names they use for it."""
+    drawn = {plot.file for plot in plots}
+    return {
+        "lead": tables.lead(ablation), "answers": ablation["answers"], "heads": tables.heads(ablation),
+        "results": tables.results(ablation), "milestones": tables.milestones(ablation),
+        "unfinished": tables.unfinished(ablation), "comparisons": tables.comparisons(ablation),
+        "claims": ablation["claims"], "method": ablation["method"], "original": ablation["original"]["source"],
+        "circumstances": tables.circumstances(ablation, runs), "groups": ablation["groups"],
+        "several": len(ablation["groups"]) > 1, "done": DONE, "runs": tables.run_table(ablation, folder),
+        "left_out": ablation["left_out"], "plots": plots,
+        "not_drawn": [title for name, (title, _) in PLOTS.items() if f"{name}.png" not in drawn],
+    }
+
+
+def data_address(path: Path) -> str:
+    """Returns an address that holds the PNG file itself."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def templates() -> tuple:
+    """Returns the templates of `report.html` and `report.md`; both escape every value that they are given."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     shared = {"loader": PackageLoader("fasttrain.study"), "undefined": StrictUndefined, "trim_blocks": True,
@@ -49,11 +63,13 @@ def templates():
     markdown = Environment(autoescape=False, finalize=escape_markdown, **shared)
     html.filters["unbroken"] = unbroken
     markdown.filters["verbatim"] = Verbatim
+    for environment in (html, markdown):
+        environment.filters["holds"] = {True: "yes", False: "no", None: "cannot tell"}.get
     return html.get_template("report.html.j2"), markdown.get_template("report.md.j2")
 
 
-def unbroken(sentence):
-    """A sentence for HTML whose "top-1" never ends a line after the hyphen."""
+def unbroken(sentence: str):
+    """Returns a sentence for HTML whose "top-1" never ends a line after the hyphen."""
     from markupsafe import Markup, escape
 
     return escape(sentence).replace("top-1", Markup('<span class="unbroken">top-1</span>'))
@@ -63,8 +79,8 @@ class Verbatim(str):
     """Text that Markdown takes as it is: an address or a line of code."""
 
 
-def escape_markdown(value):
-    """A value as text that Markdown shows as it is, on one line, in a cell of a table too."""
+def escape_markdown(value) -> str:
+    """Returns a value as text that Markdown shows as it is, on one line, in a cell of a table too."""
     text = " ".join(str(value).split())
     if isinstance(value, Verbatim):
         return text

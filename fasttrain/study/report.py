@@ -1,15 +1,16 @@
 """`fasttrain report`: tables, answers and plots from any run folders."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from fasttrain.errors import DataError
 
 
-def report(paths, out="report"):
-    """Writes ablation.json, report.html and report.md on the runs in and below `paths` into the folder `out`.
+def report(paths: Iterable[str | Path], out: str | Path = "report") -> tuple[dict, Path]:
+    """Writes ablation.json, report.html and report.md about the runs in and below `paths` into the folder `out`.
 
-    Returns (the content of ablation.json, the folder). What is no whole run, or was validated on other images than
-    most, is left out and named in its `left_out`. DataError where nothing is left.
+    Returns the content of ablation.json and the folder. Leaves out what is no whole run or was validated on other
+    images than most, and names it in `left_out`. DataError where nothing is left.
     """
     from fasttrain.study.analysis.ablation import build_ablation, write_ablation
     from fasttrain.study.analysis.collect import find_folders, read_runs

@@ -20,14 +20,14 @@ from fasttrain.errors import FasttrainError
 from fasttrain.runs.sinks.pace import Pace
 from fasttrain.train.events import Sink
 from fasttrain.train.interrupt import StopFlag
+from fasttrain.train.status import of_exit_code
 
 EVERY = 0.5  # seconds between two lines on progress
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-STATUS = {0: "done", 4: "diverged", 75: "interrupted", 130: "interrupted"}
 
 
 def train(config, stop, progress):
-    """Trains `config` in a new process: (status, reason or None). Status: done, diverged, interrupted or failed.
+    """Trains `config` in a new process: (status, reason or None), see `status.of_exit_code`.
 
     stop: a `Stop`, which ends the process when a signal comes. progress: called with a dict of `epoch`,
     `epochs`, `left` (seconds) now and then.
@@ -47,7 +47,7 @@ def train(config, stop, progress):
             if "left" in message:
                 progress(message)
         code = process.wait()
-    return STATUS.get(code, "failed"), reason or (how_it_ended(code) if code else None)
+    return of_exit_code(code), reason or (how_it_ended(code) if code else None)
 
 
 def how_it_ended(code):

@@ -7,8 +7,7 @@ import numpy as np
 from fasttrain import plotting
 from fasttrain.config import RunConfig
 from fasttrain.runs.run import Run
-from fasttrain.study.plots import classes, points
-from fasttrain.study.plots import curves as ablation_curves
+from fasttrain.study.analysis.ablation import build_ablation
 from fasttrain.train.rows import COLUMNS
 
 NAMES = ["goldfish, Carassius auratus", "<script>alert(1)</script>", "a | b `c` [d](e)", r"$\frac$"]
@@ -46,16 +45,18 @@ def make_study(folder, archs=("resnet18", "resnet50"), heads=("origin", "maxpool
 def make_ablation(runs):
     """A dict in the form of ablation.json with numbers that occur nowhere else."""
     rows = [{"arch": r.config.arch, "head": r.config.head, "seed": r.config.seed, "recipe": r.config.recipe,
-             "status": r.status, "epochs": len(r.rows), "final": r.final, "best": r.best, "folder": str(r.folder)}
-            for r in runs]
+             "status": r.status, "reason": None, "epochs": len(r.rows), "final": r.final, "best": r.best,
+             "folder": str(r.folder)} for r in runs]
     variants = [{"arch": arch, "head": head, "recipe": "fast", "n": 2, "metric": metric, "mean": 41.25 + place,
                  "low": 40.25 + place, "high": 42.25 + place}
                 for place, (arch, head) in enumerate(dict.fromkeys((row["arch"], row["head"]) for row in rows))
                 for metric in ("val_top1", "val_macro_f1")]
     comparisons = [{"question": "1. Average or max pooling?", "arch": "resnet18", "a": "origin", "b": "maxpool",
-                    "metric": "val_top1", "difference": 3.14, "low": 1.04, "high": 5.24, "p": 0.0123, "n": 2,
-                    "method": "paired t over seeds", "sentence": "avg <beats> max by 3.1 in resnet18."}]
-    return {"runs": rows, "variants": variants, "comparisons": comparisons}
+                    "recipe": "fast", "metric": "val_top1", "label": "top-1", "difference": 3.14, "low": 1.04,
+                    "high": 5.24, "p": 0.0123, "p_holm": 0.0234, "n": 2, "method": "paired t over seeds"}]
+    answers = [{"question": "1. Average or max pooling?", "recipe": "fast",
+                "sentence": "avg <beats> max by 3.1 in resnet18."}]
+    return build_ablation([]) | {"runs": rows, "variants": variants, "comparisons": comparisons, "answers": answers}
 
 
 def diverged(run):
@@ -66,10 +67,11 @@ def diverged(run):
 
 def draw_small(patch, seen=None):
     """Makes the pictures of a study smaller, by a MonkeyPatch, which saves time; `seen` gets the figures by file."""
+    write = plotting.save
+
     def save(figure, path):
         if seen is not None:
             seen[path.stem] = figure
-        plotting.save(figure, path, dpi=100)
+        write(figure, path, dpi=100)
 
-    for module in (classes, ablation_curves, points):
-        patch.setattr(module, "save", save)
+    patch.setattr(plotting, "save", save)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fasttrain.registry import ARCHS, HEADS
 from fasttrain.study.plots import PLOTS, curves, draw_plots, variants
 from fasttrain.study.plots import classes as ablation_classes
 from fasttrain.study.plots import points as ablation_points
@@ -75,11 +76,28 @@ def test_runs_that_did_not_finish_are_drawn_but_count_in_no_mean(figures, tmp_pa
 
 
 def test_heads_differ_in_colour_line_and_marker_and_backbones_in_filling():
-    looks = [variants.Variant("fast", "resnet18", head) for head in ("origin", "maxpool", "dropout", "new")]
-    for seen in ([v.color for v in looks], [v.line["linestyle"] for v in looks], [v.marker["marker"] for v in looks],
-                 [v.hatch for v in looks]):
-        assert len(set(seen)) == 4
-    assert looks[0].marker["fillstyle"] != variants.Variant("fast", "resnet50", "origin").marker["fillstyle"]
+    looks = [variants.Variant("fast", arch, head).look for arch in ARCHS.names() for head in HEADS.names()]
+    for kind in ("color", "linestyle", "marker", "hatch"):
+        assert len({getattr(look, kind) for look in looks}) == len(HEADS.names())
+    assert len({look.fill for look in looks}) == len(ARCHS.names())
+
+
+def test_the_sizes_that_epochs_trained_at_are_bands_in_every_panel(figures, tmp_path):
+    runs = make_study(tmp_path, heads=["origin", "maxpool"], seeds=1)
+    for run in runs:
+        for row, size in zip(run.rows, (32, 48, 48, 64), strict=True):
+            row["train_image_size"] = size
+    PLOTS["top1"][1](variants.by_variant(runs, {}), tmp_path / "top1.png")
+    assert len(figures["top1"].axes) == 4
+    for axes in figures["top1"].axes:
+        assert [text.get_text() for text in axes.texts] == ["32 px", "48 px", "64 px"]
+        assert [band.get_x() + band.get_width() for band in axes.patches] == [1.5, axes.get_xlim()[1]]
+
+
+def test_in_one_picture_no_two_variants_of_several_recipes_look_alike(tmp_path):
+    runs = [run for recipe in ("fast", "original") for run in make_study(tmp_path, seeds=1, recipe=recipe)]
+    looks = variants.looks(variants.by_variant(runs, {}))
+    assert len({(look.marker, look.fill) for look in looks.values()}) == len(looks) == 12
 
 
 def test_raw_losses_come_from_the_event_files_in_epochs_without_what_lies_behind_the_end(tmp_path):

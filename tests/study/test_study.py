@@ -143,12 +143,12 @@ def test_a_run_on_other_images_in_the_way_is_named(tmp_path):
         study.ablate(configs(tmp_path), tmp_path, Trained())
 
 
-def test_a_run_killed_between_its_last_row_and_its_checkpoint_is_unfinished(tmp_path):
+def test_a_run_killed_between_its_last_row_and_its_checkpoint_is_interrupted(tmp_path):
     (config,) = configs(tmp_path, heads=["origin"])
     make_run(Path(config.out), "origin", epochs=2, image_size=32)
-    assert study.state(config) == "done"
+    assert study.status_of(config) == "done"
     Checkpoints(Path(config.out) / "checkpoints").save("last", {}, epoch=1)
-    assert study.state(config) == "unfinished"
+    assert study.status_of(config) == "interrupted"
 
 
 def test_two_studies_in_one_folder_are_refused(tmp_path):
@@ -158,7 +158,7 @@ def test_two_studies_in_one_folder_are_refused(tmp_path):
 
 def test_the_plan_tells_states_and_time(tmp_path, monkeypatch):
     measured = []
-    monkeypatch.setattr(study, "measure", lambda job: measured.append(job.config.head) or 60.0)
+    monkeypatch.setattr(study, "run_seconds", lambda job: measured.append(job.config.head) or 60.0)
     (config,) = configs(tmp_path, heads=["origin"])
     make_run(Path(config.out), "origin", epochs=2, image_size=32, fingerprints=images())
     lines = study.dry_run(configs(tmp_path, seeds=2), tmp_path)
@@ -170,7 +170,7 @@ def test_the_plan_tells_states_and_time(tmp_path, monkeypatch):
 
 def test_a_few_real_steps_are_measured(tmp_path):
     (config,), splits = study.prepared(configs(tmp_path, heads=["origin"], device="cpu"))
-    seconds, longer = (forecast.measure(Job(config.replace(epochs=epochs), resolve(config), *splits))
+    seconds, longer = (forecast.run_seconds(Job(config.replace(epochs=epochs), resolve(config), *splits))
                        for epochs in (config.epochs, 200))
     assert 0 < seconds < longer
 
@@ -210,9 +210,9 @@ def test_a_real_study_that_is_interrupted_goes_on_where_it_was(tmp_path):
     own = configs(tmp_path, heads=["maxpool"], epochs=4, device="cpu", compile="off")
     with pytest.raises(Interrupted) as error:
         study.ablate(own, tmp_path, struck)
-    assert error.value.exit_code == 75 and study.state(own[0]) == "unfinished"
+    assert error.value.exit_code == 75 and study.status_of(own[0]) == "interrupted"
     (row,) = json.loads((tmp_path / "ablation.json").read_text())["runs"]
-    assert row["status"] == "unfinished" and row["reason"].startswith("stands at epoch")
+    assert row["status"] == "interrupted" and row["reason"].startswith("stands at epoch")
 
     def here(config, stop, progress):
         lifecycle.run(config, sinks=[FilesSink(Path(config.out))])

@@ -1,7 +1,7 @@
 """The result of `bench loader` as tables and as a picture."""
 
 from fasttrain.format import size
-from fasttrain.plotting import BLUE, ORANGE, new_figure, save
+from fasttrain.plotting import BLUE, ORANGE, draw_bars, new_figure, save
 
 BAR_INCHES, PANEL_INCHES = 0.36, 0.9
 BASELINE, CEILING = "torch", "constant"
@@ -79,32 +79,21 @@ def draw(result, path):
 
 
 def draw_speed(axes, rows, title):
-    rows = sorted(rows, key=lambda row: row["images_per_second"]["median"])
+    rows = sorted(rows, key=lambda row: -row["images_per_second"]["median"])
     speeds = [row["images_per_second"] for row in rows]
     whiskers = [[speed["median"] - speed["min"] for speed in speeds],
                 [speed["max"] - speed["median"] for speed in speeds]]
     values = [speed["median"] for speed in speeds]
-    draw_bars(axes, rows, values, list(map(number, values)), BLUE, "images/s, more is better", whiskers)
+    draw_bars(axes, [row["loader"] for row in rows], values, list(map(number, values)),
+              unit="images/s, more is better", color=BLUE, whiskers=whiskers, log=True)
     axes.set_title(title, fontsize=11, loc="left")
 
 
 def draw_cpu(axes, rows):
-    rows = sorted(rows, key=lambda row: -row["cpu_us_per_image"])
+    rows = sorted(rows, key=lambda row: row["cpu_us_per_image"])
     values = [row["cpu_us_per_image"] for row in rows]
     ratios = [against_baseline(row, rows) for row in rows]
     texts = [number(value) + (f"   {BASELINE} takes {ratio}" if ratio else "")
              for value, ratio in zip(values, ratios, strict=True)]
-    draw_bars(axes, rows, values, texts, ORANGE, "CPU time of an image in us, less is better")
-
-
-def draw_bars(axes, rows, values, texts, color, unit, whiskers=None):
-    """Horizontal bars on a logarithmic axis that starts below the shortest, with a text behind each."""
-    names = [row["loader"] for row in rows]
-    bars = axes.barh(names, values, xerr=whiskers, color=color, capsize=3, height=0.7, log=True)
-    axes.bar_label(bars, texts, padding=6, fontsize=9)
-    low, high = min(values), max(values)
-    axes.set_xlim(low / 10, high * (10 * high / low) ** 0.5)  # room for the texts
-    axes.xaxis.set_minor_formatter("")  # on a short axis its numbers print over one another
-    axes.set_xlabel(unit, fontsize=9)
-    axes.tick_params(labelsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
+    draw_bars(axes, [row["loader"] for row in rows], values, texts,
+              unit="CPU time of an image in us, less is better", color=ORANGE, log=True)

@@ -4,11 +4,9 @@ import numpy as np
 
 from fasttrain.format import duration, size
 from fasttrain.perf.bench.rows import labels
-from fasttrain.plotting import BLACK, BLUE, GREEN, ORANGE, new_figure, save
+from fasttrain.plotting import BLUE, GRAY, draw_bars, dress_panel, legend_below, look, new_figure, save
 
-STYLES = [(color, line, marker) for line, marker in (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
-          for color in (BLUE, ORANGE, GREEN, BLACK)]
-FIRST, GRAY = ("fasttrain", "resnet"), "0.6"  # our own bars stand out from those of peers
+FIRST = ("fasttrain", "resnet")  # our own bars stand out from those of peers
 
 
 def render(result):
@@ -61,7 +59,7 @@ def draw(result, path):
     if by_size:
         draw_lines(rows, names, path, title)
     else:
-        draw_bars(rows, names, path, title)
+        draw_speeds(rows, names, path, title)
 
 
 def draw_lines(rows, names, path, title):
@@ -71,42 +69,31 @@ def draw_lines(rows, names, path, title):
             lines[name].append(row)
     figure = new_figure(10, 5 + 0.2 * len(lines), title)
     axes = figure.subplots()
-    for (name, points), (color, line, marker) in zip(lines.items(), STYLES * len(lines), strict=False):
+    for place, (name, points) in enumerate(lines.items()):
         points.sort(key=lambda row: row["batch_size"])
         speeds, whiskers = [row["images_per_second"]["median"] for row in points], list(map(whiskers_of, points))
         axes.errorbar([row["batch_size"] for row in points], speeds, np.reshape(whiskers, (-1, 2)).T, label=name,
-                      color=color, linestyle=line, marker=marker, capsize=3)
+                      capsize=3, **look(place).markers | look(place).line)
     sizes = sorted({row["batch_size"] for row in rows})
+    dress_panel(axes, x="batch size", y="images/s")
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [f"{value:,}" for value in sizes])
     axes.minorticks_off()
-    axes.set_xlabel("batch size", fontsize=10)
-    axes.set_ylabel("images/s", fontsize=10)
     axes.set_ylim(0)
-    axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.grid(color="0.88", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", fontsize=9, frameon=False, ncols=1 if len(lines) < 5 else 2)
+    legend_below(figure, axes.get_legend_handles_labels()[0], columns=1 if len(lines) < 5 else 2, fontsize=9)
     save(figure, path)
 
 
-def draw_bars(rows, names, path, title):
+def draw_speeds(rows, names, path, title):
+    """Draws a bar for each row; what has no numbers says why in their place."""
     figure = new_figure(10, 1.8 + 0.36 * len(rows), title)
-    axes = figure.subplots()
-    for place, row in enumerate(rows):
-        if row["status"] != "ok":
-            axes.text(0, place, f"  {row['status']}", va="center", fontsize=10)
-            continue
-        speed, whiskers = row["images_per_second"]["median"], whiskers_of(row)
-        color = BLUE if row["name"].startswith(FIRST) else GRAY
-        axes.barh(place, speed, xerr=np.reshape(whiskers, (2, 1)), color=color, capsize=3, height=0.7)
-        axes.text(speed + whiskers[1], place, f"  {rate(speed)}", va="center", fontsize=10)
-    axes.set_yticks(range(len(rows)), names, fontsize=9)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel("images/s", fontsize=10)
-    axes.margins(x=0.12)
-    axes.set_xlim(0)
-    axes.spines[["top", "right"]].set_visible(False)
+    done = [row["status"] == "ok" for row in rows]
+    speeds = [row["images_per_second"]["median"] if ok else 0 for row, ok in zip(rows, done, strict=True)]
+    whiskers = [whiskers_of(row) if ok else (0, 0) for row, ok in zip(rows, done, strict=True)]
+    texts = [rate(speed) if ok else row["status"] for row, speed, ok in zip(rows, speeds, done, strict=True)]
+    colors = [BLUE if row["name"].startswith(FIRST) else GRAY for row in rows]
+    draw_bars(figure.subplots(), names, speeds, texts, unit="images/s", color=colors,
+              whiskers=np.transpose(whiskers).tolist())
     save(figure, path)
 
 

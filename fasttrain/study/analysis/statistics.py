@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ SAME = 1e-9  # values that differ by less, relatively, differ by rounding
 
 
 class Estimate(NamedTuple):
-    """A mean with its 95 % interval. p: two-sided, of the mean being 0. What cannot be known is None."""
+    """A mean with its 95 % interval. p: two-sided, for a mean of 0. What cannot be known is None."""
 
     mean: float
     low: float | None = None
@@ -23,13 +24,13 @@ class Estimate(NamedTuple):
     p: float | None = None
 
     @property
-    def separable(self):
+    def separable(self) -> bool:
         """Whether the interval leaves out 0."""
         return self.low is not None and (self.low > 0 or self.high < 0)
 
 
-def t_within(t, df):
-    """P(|T| <= t) of Student's t with a whole number of degrees of freedom, t >= 0; exact.
+def t_within(t: float, df: int) -> float:
+    """Returns P(|T| <= t) of Student's t with a whole number of degrees of freedom, t >= 0; exact.
 
     The finite sums of Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
     """
@@ -48,8 +49,8 @@ def t_within(t, df):
     return 2 / math.pi * (theta + sine * total)
 
 
-def t_quantile(df, confidence=CONFIDENCE):
-    """The t with P(|T| <= t) = confidence, by bisection."""
+def t_quantile(df: int, confidence: float = CONFIDENCE) -> float:
+    """Returns the t with P(|T| <= t) = confidence, by bisection."""
     low, high = 0.0, 1.0
     while t_within(high, df) < confidence:
         high *= 2
@@ -59,8 +60,8 @@ def t_quantile(df, confidence=CONFIDENCE):
     return high
 
 
-def t_interval(values):
-    """The Estimate of a mean by Student's t from independent values; no interval for one value, nor for equal ones."""
+def t_interval(values: Sequence[float]) -> Estimate:
+    """Estimates a mean by Student's t from independent values; one value and equal values give no interval."""
     values = np.asarray(values, dtype=float)
     mean, df = float(values.mean()), len(values) - 1
     if df < 1 or np.ptp(values) <= SAME * np.abs(values).max():
@@ -71,8 +72,9 @@ def t_interval(values):
 
 
 @functools.lru_cache(maxsize=1)
-def resamples(images):
-    """How often each image counts in each replicate of a bootstrap, always the same: float32 [REPLICATES, images]."""
+def resamples(images: int) -> np.ndarray:
+    """Returns how often each image counts in each replicate of a bootstrap, always the same: float32
+    [REPLICATES, images]."""
     stream = keyed.key(RESAMPLE_SEED, keyed.RESAMPLE)
     counts = np.empty((REPLICATES, images), np.float32)
     for number, row in enumerate(counts):
@@ -81,8 +83,8 @@ def resamples(images):
     return counts
 
 
-def percentile_interval(value, replicates):
-    """The Estimate of a `value` from those that resampling gave, [R]. p is at least 2 / (R + 1).
+def percentile_interval(value: float, replicates: np.ndarray) -> Estimate:
+    """Estimates a `value` from those that resampling gave, [R]. p is at least 2 / (R + 1).
 
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, 13.3 and 15.4.
     """
@@ -91,8 +93,8 @@ def percentile_interval(value, replicates):
     return Estimate(float(value), float(low), float(high), min(1.0, 2 * (1 + tail) / (len(replicates) + 1)))
 
 
-def holm(p_values):
-    """Holm's step-down adjustment: one p-value for each given, in their order.
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Returns one p-value for each given, in their order, by Holm's step-down adjustment.
 
     S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979.
     """

@@ -1,15 +1,20 @@
 """The pictures of a study, in the order in which the report shows them."""
 
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
+from fasttrain.runs.run import Run
 from fasttrain.study.plots import classes, curves, points
 from fasttrain.study.plots.variants import by_variant
 
+# name of the PNG file: (title, function of (study, path) that draws it and returns a caption, or None)
 PLOTS = {
     "train_loss": ("Training loss", curves.draw_train_loss),
     "val_loss": ("Validation loss", curves.draw_val_loss),
-    "top1": ("Top-1 accuracy", curves.draw_accuracy("top1", "top-1")),
-    "top5": ("Top-5 accuracy", curves.draw_accuracy("top5", "top-5")),
+    "top1": ("Top-1 accuracy", partial(curves.draw_accuracy, "top1", "top-1")),
+    "top5": ("Top-5 accuracy", partial(curves.draw_accuracy, "top5", "top-5")),
     "macro_f1": ("Macro-F1", curves.draw_macro_f1),
     "pareto": ("Accuracy against time", points.draw_pareto),
     "throughput": ("Training speed", points.draw_throughput),
@@ -27,19 +32,17 @@ class Plot(NamedTuple):
     caption: str
 
 
-def draw_plots(runs, folder, recipes):
-    """Draws what can be drawn of the runs into PNG files in `folder`: the list of Plot, in the order of PLOTS.
+def draw_plots(runs: Sequence[Run], folder: Path, recipes: dict[str, str]) -> list[Plot]:
+    """Draws what can be drawn of the runs into PNG files in `folder`; returns them in the order of PLOTS.
 
-    recipes: names of recipes by run folder, see `by_variant`.
+    recipes: names of recipes by run folder, see `by_variant`. Removes the picture of an earlier report that these runs
+    have nothing for.
     """
-    study = by_variant(runs, recipes)
-    if not study:
-        return []
-    plots = []
+    study, plots = by_variant(runs, recipes), []
     for name, (title, draw) in PLOTS.items():
-        caption = draw(study, folder / f"{name}.png")
+        caption = draw(study, folder / f"{name}.png") if study else None
         if caption:
             plots.append(Plot(f"{name}.png", title, caption))
         else:
-            (folder / f"{name}.png").unlink(missing_ok=True)  # one of an earlier report would be of other runs
+            (folder / f"{name}.png").unlink(missing_ok=True)
     return plots

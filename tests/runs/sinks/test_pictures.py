@@ -35,12 +35,41 @@ def test_accuracy_of_a_class_without_images_is_nan():
     assert accuracy[0] == 75 and np.isnan(accuracy[1])
 
 
-@pytest.mark.parametrize("matrix", [np.eye(4, dtype=int), np.zeros((4, 4), int), np.zeros((40, 40), int)])
-def test_a_perfect_and_an_empty_matrix_are_drawn_too(matrix, tmp_path):
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are saved, in order."""
+    seen = []
+    monkeypatch.setattr(confusion, "save", lambda figure, path, dpi: seen.append(figure))
+    return seen
+
+
+@pytest.mark.parametrize("matrix, bars", [(np.eye(4, dtype=int), 4), (np.zeros((4, 4), int), 0),
+                                          (np.zeros((40, 40), int), 0)])
+def test_a_perfect_and_an_empty_matrix_are_drawn_too(matrix, bars, figures):
     names = [str(i) for i in range(len(matrix))]
-    confusion.draw_confusion(matrix, names, tmp_path / "confusion.png", "confusion")
-    confusion.draw_per_class(matrix, names, tmp_path / "per_class.png")
-    assert (tmp_path / "per_class.png").stat().st_size > 1000
+    confusion.draw_confusion(matrix, names, "confusion.png", "confusion")
+    confusion.draw_per_class(matrix, names, "per_class.png")
+    assert figures[0].axes[1].get_title() == "no image was confused" and not figures[0].axes[1].patches
+    assert [bar.get_width() for bar in figures[1].axes[0].patches] == [100] * bars
+
+
+def test_confused_pairs_and_accuracies_are_bars_with_names_and_numbers(figures):
+    matrix = np.array([[5, 3, 0], [7, 1, 0], [0, 3, 9]])
+    confusion.draw_confusion(matrix, ["a", "b", "c"], "confusion.png", "confusion")
+    confusion.draw_per_class(matrix, ["a", "b", "c"], "per_class.png")
+    for axes, names, texts in ((figures[0].axes[1], ["b → a", "a → b", "c → b"], ["7", "3", "3"]),
+                               (figures[1].axes[0], ["c", "a", "b"], ["75.0", "62.5", "12.5"])):
+        assert [label.get_text() for label in axes.get_yticklabels()] == names
+        assert [text.get_text() for text in axes.texts] == texts and len(axes.patches) == 3
+    assert [text.get_text() for text in figures[0].axes[0].texts] == ["62", "38", "0", "88", "12", "0", "0", "25", "75"]
+
+
+def test_of_many_classes_the_best_and_the_worst_ten_are_named(figures):
+    confusion.draw_per_class(matrix_of(31), [f"class {i}" for i in range(31)], "per_class.png")
+    curve, best, worst = figures[0].axes
+    assert curve.get_xlim() == (1, 31)
+    assert len(best.patches) == len(worst.patches) == 10
+    assert min(bar.get_width() for bar in best.patches) >= max(bar.get_width() for bar in worst.patches)
 
 
 @pytest.mark.parametrize("batch, size", [(3, (432, 212)), (128, (1132, 704))])
