@@ -168,7 +168,8 @@ def add_summary(commands):
 def summary(arguments):
     flags = {name: value for name, value in vars(arguments).items() if name in FLAGS}
     config = RunConfig.load(flags={**flags, **split_variant(flags)})
-    from fasttrain.perf.summary import render, summarize
+    from fasttrain.perf.summary import summarize
+    from fasttrain.perf.summary_table import render
 
     result = summarize(config.arch, config.head, config.classes, config.image_size, config.stem)
     if arguments.json:
