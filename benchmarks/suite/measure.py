@@ -26,7 +26,7 @@ from fasttrain.data.sources import open_source
 from fasttrain.perf import ceilings
 from fasttrain.perf.bench.contenders import EndToEnd, Strict
 from fasttrain.perf.bench.results import spread
-from fasttrain.perf.bench.rows import make_row
+from fasttrain.perf.bench.rows import training_row
 from fasttrain.perf.bench.step import CONTENDER
 from fasttrain.registry import LOADERS
 from fasttrain.runs import lifecycle
@@ -65,7 +65,8 @@ def step(keep, config, contender=CONTENDER, repeats=5, steps=None):
     one, samples = getattr(importlib.import_module(module), name)(config, steps), []
     for _ in range(repeats):
         samples.append(one.measure())
-        keep({**make_row(RunConfig(**config), RunConfig(**config).variant, one.facts, samples), "contender": contender})
+        asked = RunConfig(**config)
+        keep({**training_row(asked, asked.variant, one.facts, samples), "contender": contender})
 
 
 def epochs(keep, config, rounds=10):

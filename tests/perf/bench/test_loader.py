@@ -7,7 +7,7 @@ import pytest
 
 from fasttrain.cli.main import main
 from fasttrain.errors import ConfigError, DataError
-from fasttrain.perf.bench import loader, loader_chart
+from fasttrain.perf.bench import loader_chart, race
 from fasttrain.perf.bench.loader import bench_loader
 from fasttrain.perf.bench.loader_contender import LoaderContender, peak_rss_bytes
 from fasttrain.perf.bench.worker import Failure
@@ -25,7 +25,7 @@ class Fake:
 
     turns, broken = [], {}
 
-    def __init__(self, contender, settings):
+    def __init__(self, source, settings, environment=None):
         self.name, self.calls = settings["loader"], 0
         self.fail("build")
         first = np.full(8, settings["loader"] == "torch", np.uint8)
@@ -51,7 +51,7 @@ class Fake:
 @pytest.fixture
 def fakes(monkeypatch):
     """Puts fake workers in the place of processes."""
-    monkeypatch.setattr(loader, "Worker", Fake)
+    monkeypatch.setattr(race, "Worker", Fake)
     monkeypatch.setattr(Fake, "turns", [])
     monkeypatch.setattr(Fake, "broken", {})
     return Fake

@@ -121,10 +121,10 @@ def test_a_short_name_stands_for_arch_and_head():
 
 
 def test_speedups_compare_round_by_round():
-    def racer(name, *speeds, failure=None):
-        return types.SimpleNamespace(name=name, speeds=lambda: [1, *speeds], failure=failure)
+    def contender(name, *speeds, failure=None):
+        return types.SimpleNamespace(name=name, speeds=[1, *speeds], failure=failure)
 
-    found = speedups(racer("a", 10, 30, 20), racer("b", 5, 10, 20), racer("c", 1, failure="oom"))
+    found = speedups(contender("a", 10, 30, 20), contender("b", 5, 10, 20), contender("c", 1, failure="oom"))
     assert found == [{"over": "b", "median": 2, "min": 1, "max": 3}]
 
 
@@ -174,7 +174,7 @@ def test_the_contenders_of_fasttrain_measure_what_they_run():
     first = whole.measure()
     assert first["images"] == 12 and first["steps"] == 3 and whole.trainer.step.sums[3] == 6
     assert not any(torch.equal(a, b) for a, b in zip(weights, whole.trainer.step.model.parameters(), strict=True))
-    row = rows.make_row(RunConfig(**config), "fasttrain, warm", whole.facts, [first])
+    row = rows.training_row(RunConfig(**config), "fasttrain, warm", whole.facts, [first])
     assert list(row) == KEYS and row["mfu"] > 0 and row["loader"] == "resident"
 
 
@@ -249,7 +249,8 @@ def test_networks_that_are_not_installed_are_left_out(monkeypatch):
 def test_utilization_is_of_the_highest_ceiling_measured_for_the_precision():
     made = [{"precision": precision, "mfu": mfu} for precision, mfu in (("fp32", 0.5), ("fp32", 0.9), ("bf16", 0.3))]
     made.append({"precision": "bf16", "mfu": None})
-    rows.share_ceilings(made, [100, 50, 200, None])
+    measured = [types.SimpleNamespace(failure=None, facts={"matmul_flops": flops}) for flops in (100, 50, 200)]
+    rows.share_ceilings(made, [*measured, types.SimpleNamespace(failure="oom")])
     assert [row["mfu"] for row in made] == [0.5, 0.45, 0.3, None]
 
 
@@ -257,7 +258,7 @@ def test_the_table_and_the_lines_name_what_differs(tmp_path):
     facts = {"precision": "fp32", "compile": "off", "channels_last": True, "loader": "constant", "compile_seconds": 0,
              "flops_per_image": 1, "matmul_flops": 1000}
     sample = {"seconds": 1.0, "images": 3, "steps": 1, "peak_memory_bytes": 2**20}
-    made = [rows.make_row(RunConfig(), "net", {**facts, "batch_size": size, "channels_last": nhwc}, [sample])
+    made = [rows.training_row(RunConfig(), "net", {**facts, "batch_size": size, "channels_last": nhwc}, [sample])
             for size in (8, 16) for nhwc in (True, False)]
     assert rows.labels(made) == ("resnet18_origin, net, fp32, eager, loader constant", [
         f"batch {size}, {layout}" for size in (8, 16) for layout in ("NHWC", "NCHW")])
@@ -266,7 +267,9 @@ def test_the_table_and_the_lines_name_what_differs(tmp_path):
     ours = {**made[0], "name": "resnet18_origin"}
     assert rows.labels([ours, made[0]]) == ("resnet18_origin, batch 8, fp32, eager, NHWC, loader constant", [
         "resnet18_origin", "net"])
-    made.append(rows.failed_row(RunConfig(batch_size=32, precision="fp32", compile="off"), "net", "oom"))
+    asked = RunConfig(batch_size=32, precision="fp32", compile="off").to_dict()
+    made.append(rows.make_row(types.SimpleNamespace(name="net", settings={"config": asked},
+                                                    failure=types.SimpleNamespace(status="oom")), []))
     result = {"environment": {"cpu": "a CPU", "devices": [{"name": "cpu"}]}, "rows": made}
     training_chart.draw(result, tmp_path / "lines.png")
     assert (tmp_path / "lines.png").stat().st_size > 1000
