@@ -12,7 +12,7 @@ from fasttrain.data.split import Split
 from fasttrain.models import build_model
 from fasttrain.perf import ceilings
 from fasttrain.perf.cost import step_cost
-from fasttrain.perf.timeline import Marks
+from fasttrain.perf.timeline import Timeline
 from fasttrain.train.build import build
 from fasttrain.train.compile import warm_up
 from fasttrain.train.events import EventLog, Sink
@@ -75,11 +75,10 @@ class StepAlone:
             self.step.train(self.batch, 0.0, number, 0)
 
     def measure(self) -> dict:
-        marks = Marks(self.step.runtime.device)
-        marks.mark()
+        timeline = Timeline(self.step.runtime.device)
         self.train(self.steps)
-        marks.mark()
-        return {"seconds": float(marks.milliseconds().sum()) / 1e3, "images": self.steps * len(self.batch.labels),
+        timeline.mark("steps")
+        return {"seconds": sum(timeline.milliseconds()["steps"]) / 1e3, "images": self.steps * len(self.batch.labels),
                 "steps": self.steps, "peak_memory_bytes": peak_memory_bytes(self.step.runtime.device)}
 
 

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable
 
-from fasttrain.config import RunConfig, fit_to_data, integer
+from fasttrain.config import RunConfig, integer
 from fasttrain.perf.bench.peers import load_peers
 from fasttrain.perf.bench.race import Contender, take_turns
 from fasttrain.perf.bench.results import environment, spread
@@ -39,18 +39,15 @@ def bench_e2e(config: RunConfig, rounds: int = 3, peers: bool = False, empty_cac
     report: gets a line for each epoch. Raises ConfigError and DataError for what no contender can do; a contender that
     fails alone has rows without numbers.
     """
-    from fasttrain import runtime as runtimes
-    from fasttrain.data.pack import open_splits
+    from fasttrain.train.build import build
 
-    package = load_peers() if peers else None
-    runtime = runtimes.resolve(config)
-    train, val = open_splits(config)
-    config = fit_to_data(config.replace(precision=runtime.precision, compile=runtime.compile), len(train))
+    package, job = load_peers() if peers else None, build(config)
+    config = job.config.replace(precision=job.runtime.precision, compile=job.runtime.compile)
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory())
         contenders = [make_contender("fasttrain", CONTENDER, config)]
         if peers:
-            shared = package.share(config, train, val, scratch)
+            shared = package.share(config, job.train, job.val, scratch)
             contenders += [make_contender(name, source, config, **shared) for name, source in package.TRAINERS.items()]
             contenders.append(make_contender("constant batch", CONTENDER, config.replace(loader="constant")))
         variables = {"TORCHINDUCTOR_CACHE_DIR": os.path.join(scratch, "compile")} if empty_cache else None
@@ -61,7 +58,7 @@ def bench_e2e(config: RunConfig, rounds: int = 3, peers: bool = False, empty_cac
             report(contender.news(lambda c: f"epoch {len(c.samples)}, {c.speeds[-1]:,.1f} images/s"))
     rows = [row for contender in contenders for row in cold_and_warm(contender)]
     share_ceilings(rows, [contender for contender in contenders for _ in ("cold", "warm")])
-    images = {split.name: {"images": len(split), "fingerprint": split.fingerprint} for split in (train, val)}
+    images = {split.name: {"images": len(split), "fingerprint": split.fingerprint} for split in (job.train, job.val)}
     settings = environment(config=config.to_dict(), images=images, rounds=rounds, empty_compile_cache=empty_cache,
                            page_cache="warm")
     return {"environment": settings, "rows": rows, "speedups": speedups(*contenders)}
