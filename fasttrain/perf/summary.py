@@ -18,18 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from fasttrain.models import build_model
-from fasttrain.perf.layer_rules import (
-    ADD,
-    POOLS,
-    TRANSPARENT,
-    Quantities,
-    computes,
-    kind_of,
-    module_cost,
-    operation_cost,
-    operation_name,
-    parameter_count,
-)
+from fasttrain.perf import layer_rules as rules
 
 BYTES = 4  # torchstat's tables are fp32, whatever the model is
 
@@ -64,12 +53,8 @@ class Row:
         return self.madd is not None
 
     def to_json(self) -> dict:
-        return {
-            "name": self.name,
-            "input_shape": list(self.input_shape),
-            "output_shape": list(self.output_shape),
-            **{key: getattr(self, key) for key in QUANTITIES},
-        }
+        return {"name": self.name, "input_shape": list(self.input_shape), "output_shape": list(self.output_shape),
+                **{key: getattr(self, key) for key in QUANTITIES}}
 
 
 QUANTITIES = ("params", "memory_mb", "madd", "flops", "mem_read", "mem_write", "mem_rw")
@@ -117,25 +102,20 @@ class Summary:
 
     @property
     def residual_adds(self) -> dict:
-        return self.count(ADD)
+        return self.count(rules.ADD)
 
     @property
     def global_pools(self) -> dict:
-        return self.count(*POOLS)
+        return self.count(*rules.POOLS)
 
     def to_json(self) -> dict:
         """Returns a dict that `json.dump` takes: memory in MB (2^20 bytes), traffic in bytes, the rest counts."""
         columns = sums(self.rows)
-        return {
-            "rows": [row.to_json() for row in self.rows],
-            "totals": self.totals,
-            "column_sums": {key: columns[key] for key in ("mem_read", "mem_write")},
-            "true_totals": self.true_totals,
-            "residual_adds": self.residual_adds,
-            "global_pools": self.global_pools,
-            "flop_counter": self.flop_counter,
-            "not_counted": self.not_counted,
-        }
+        return {"rows": [row.to_json() for row in self.rows], "totals": self.totals,
+                "column_sums": {key: columns[key] for key in ("mem_read", "mem_write")},
+                "true_totals": self.true_totals, "residual_adds": self.residual_adds,
+                "global_pools": self.global_pools, "flop_counter": self.flop_counter,
+                "not_counted": self.not_counted}
 
 
 def summarize(arch: str, head: str, num_classes: int = 200, image_size: int = 64, stem: str = "standard") -> Summary:
@@ -155,7 +135,7 @@ def summarize_model(model: nn.Module, image_size: int = 64) -> Summary:
     counter, recorder = FlopCounterMode(display=False), Recorder(model)
     with torch.no_grad(), eval_mode(model), recorder.hooks(), counter, recorder:
         model(image)
-    return Summary(recorder.rows(), recorder.calls, parameter_count(model), counter.get_total_flops())
+    return Summary(recorder.rows(), recorder.calls, rules.parameter_count(model), counter.get_total_flops())
 
 
 @contextlib.contextmanager
@@ -172,7 +152,7 @@ def eval_mode(model):
 class Recorder(TorchDispatchMode):
     """Records the calls of a forward pass: of leaf modules through hooks, of operations outside of them as they run.
 
-    What a leaf runs inside is part of its own row, except in TRANSPARENT ones.
+    What a leaf runs inside is part of its own row, except where the leaf is TRANSPARENT.
     """
 
     def __init__(self, model):
@@ -200,18 +180,22 @@ class Recorder(TorchDispatchMode):
         self.running.pop()
         if module in self.leaves:
             x, y = first_tensor((*inputs, *named.values())), first_tensor(output)
-            cost = module_cost(module, x.numel(), y.numel())
-            row = make_row(self.leaves[module], kind_of(module), x, y, parameter_count(module), cost)
+            cost = rules.module_cost(module, x.numel(), y.numel())
+            row = make_row(self.leaves[module], rules.kind_of(module), x, y,
+                           rules.parameter_count(module), cost)
             self.last[module] = row
             self.calls.append(row)
+
+    def sees_into(self, module):
+        return module not in self.leaves or isinstance(module, rules.TRANSPARENT)
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         output = function(*args, **(kwargs or {}))
         inside = self.running[-1] if self.running else self.model
         inputs = [value for value in args if torch.is_tensor(value)]
-        if (inside not in self.leaves or isinstance(inside, TRANSPARENT)) and computes(function, inputs, output):
-            name = operation_name(function)
-            cost = operation_cost(name, inputs, output)
+        if self.sees_into(inside) and rules.computes(function, inputs, output):
+            name = rules.operation_name(function)
+            cost = rules.operation_cost(name, inputs, output)
             kind = name if cost else f"{name.removeprefix('aten.')} in {type(inside).__name__}"
             self.calls.append(make_row(name, kind, inputs[0], output, 0, cost))
         return output
@@ -222,7 +206,7 @@ def first_tensor(value) -> Tensor:
     return value if torch.is_tensor(value) else first_tensor(value[0])
 
 
-def make_row(name: str, kind: str, x: Tensor, y: Tensor, params: int, cost: Quantities | None) -> Row:
+def make_row(name: str, kind: str, x: Tensor, y: Tensor, params: int, cost: rules.Quantities | None) -> Row:
     """Returns the Row of a call from `x` to `y`; without a cost it is one that is not counted."""
     madd, flops, read, written = cost or (None,) * 4
     return Row(name, kind, tuple(x.shape[1:]), tuple(y.shape[1:]), params, madd, flops,

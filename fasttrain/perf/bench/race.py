@@ -12,17 +12,15 @@ from fasttrain.perf.bench.worker import Failure, Worker
 class Contender:
     """A contender with what it measured so far; one that failed stays out of further turns.
 
-    source: its class, "module:attribute"; settings: the arguments of that class; see `worker`.
+    source: its class, "module:attribute"; settings: the arguments of that class; see `worker`. worker: its process once
+    it started. samples: its measurements. failure: the Failure that ended it, or None.
     """
-
-    name: str
-    worker: Worker | None  # its process, once it started
-    samples: list[dict]  # its measurements
-    failure: Failure | None
 
     def __init__(self, name: str, source: str, settings: dict):
         self.name, self.source, self.settings = name, source, settings
-        self.worker, self.samples, self.failure = None, [], None
+        self.worker: Worker | None = None
+        self.samples: list[dict] = []
+        self.failure: Failure | None = None
 
     def start(self, stack: contextlib.ExitStack, environment: dict[str, str] | None = None) -> None:
         """Builds it in a process that ends with `stack`. environment: variables for that process."""
