@@ -4,11 +4,16 @@ import json
 import math
 from pathlib import Path
 
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
 from fasttrain.config import RunConfig
 from fasttrain.environment import versions
 from fasttrain.errors import ConfigError
 from fasttrain.perf.profile import Profile
 from fasttrain.perf.profile import profile as measure
+from fasttrain.perf.tables import new_table
 from fasttrain.perf.verdict import flop_rate
 from fasttrain.plotting import BLACK, BLUE, GREEN, ORANGE, new_figure, save
 from fasttrain.runtime import memory_errors
@@ -22,11 +27,8 @@ PHASE_STYLES = {
 }
 
 
-def render(profile: Profile):
-    """Returns a Profile as a rich renderable: phases, totals, ceilings, operators, verdict."""
-    from rich.console import Group
-    from rich.text import Text
-
+def render(profile: Profile) -> Group:
+    """Returns a Profile for rich to print: phases, totals, ceilings, operators, verdict."""
     result, details = profile.result, profile.details
     head = (f"{details['variant']}, batch {details['batch_size']}, {details['precision']}, "
             f"compile {details['compile']}, loader {details['loader']}, {details['steps']} steps a pass")
@@ -34,17 +36,7 @@ def render(profile: Profile):
                  Text(), operator_table(details["operators"]), Text(), Text(result["verdict"], style="bold"))
 
 
-def new_table(*columns: str):
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in columns:
-        table.add_column(name, justify="left" if name == columns[0] else "right", no_wrap=name != columns[0])
-    return table
-
-
-def phase_table(result: dict, details: dict):
+def phase_table(result: dict, details: dict) -> Table:
     table, total = new_table("phase (pass B)", "ms", "share"), result["split_step_ms"]
     for name, (label, _, _) in PHASE_STYLES.items():
         value = result["phases_ms"][name]
@@ -57,8 +49,8 @@ def phase_table(result: dict, details: dict):
     return table
 
 
-def ceiling_table(result: dict, details: dict):
-    table = new_table("pass A against this machine's ceilings", "reached", "ceiling", "share")
+def ceiling_table(result: dict, details: dict) -> Table:
+    table = new_table("pass A against this machine's ceilings", "reached", "ceiling", "share", wrap=True)
     seconds, ceilings = result["step_ms"] / 1e3, result["ceilings"]
     table.add_row("arithmetic (MFU), GFLOP/s", f"{details['step_flops'] / seconds / 1e9:,.1f}",
                   f"{ceilings['matmul_flops'] / 1e9:,.1f}", f"{result['mfu']:.1%}")
@@ -73,8 +65,8 @@ def ceiling_table(result: dict, details: dict):
     return table
 
 
-def operator_table(operators: list[dict]):
-    table = new_table("operator (pass C)", "ms a step", "share", "calls a step")
+def operator_table(operators: list[dict]) -> Table:
+    table = new_table("operator (pass C)", "ms a step", "share", "calls a step", wrap=True)
     for row in operators:
         name = row["name"] if len(row["name"]) <= 60 else row["name"][:59] + "…"
         table.add_row(name, f"{row['ms']:.3f}", f"{row['share']:.1%}", f"{row['calls']:,.0f}")
