@@ -1,1 +1,1 @@
-"""Measurements beside the package: peers, studies, the suite for a GPU machine."""
+"""Measurements beside the package: peers, single questions, the suite for a GPU machine."""

@@ -1,4 +1,4 @@
-"""100,000 images through every loader: what its processes hold for themselves must not grow by more than a few batches.
+"""Sends 100,000 images through every loader: the memory that it holds may not grow by more than a few batches.
 
     python benchmarks/loader_memory.py [--data PATH] [--images 100000]
 """
@@ -18,20 +18,23 @@ from fasttrain.perf.bench.loader import AUGMENTS
 from fasttrain.perf.bench.loader_contender import open_split, proc_bytes
 from fasttrain.registry import LOADERS
 
-BATCH_SIZE, BATCHES = 256, 5  # loaders work on two or three batches ahead of the one that is used
+BATCH_SIZE, BATCHES = 256, 5  # loaders work two or three batches ahead
 
 
-def held():
-    """Bytes that this process and its children hold: without the pack, which the system reads and drops as it likes,
-    and without freed blocks that the C library keeps (up to some 80 MB, from the first few thousand images on)."""
+def held() -> int:
+    """Returns the bytes that this process and its children hold for themselves.
+
+    Leaves out the pack, which the system reads and drops as it likes, and freed blocks that the C library keeps (up to
+    some 80 MB, from the first few thousand images on).
+    """
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     own = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
     return sum(proc_bytes(f"{pid}/smaps_rollup", kind) for pid in own for kind in ("Anonymous", "Pss_Shmem"))
 
 
-def deliver(loader, images, epoch):
-    """Takes that many images, more or less a batch; returns the next epoch."""
+def deliver(loader, images: int, epoch: int) -> int:
+    """Takes about that many images, to within a batch; returns the next epoch."""
     while images > 0:
         loader.set_epoch(epoch)
         epoch += 1
@@ -42,8 +45,8 @@ def deliver(loader, images, epoch):
     return epoch
 
 
-def measure(name, data, images):
-    """[bytes held after a tenth as warming up, and then ten times while `images` are delivered]."""
+def measure(name: str, data: str | None, images: int) -> list[int]:
+    """Returns the bytes held after a tenth of `images`, to warm up, and then after each tenth of them."""
     split = open_split(data, 64, None, None)
     loader = loaders.build(name, LoaderSpec(split, BATCH_SIZE, True, drop_last=True,
                                             augment=Augment(**AUGMENTS["crop-flip"])))
@@ -65,7 +68,7 @@ def main():
         if reason := loaders.missing(name):
             print(f"{name:<9} {reason}")
             continue
-        # a process of its own for each, which may start workers
+        # each has a process of its own, which may start workers
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             first, *later = pool.submit(measure, name, arguments.data, arguments.images).result()
         growth = max(later) - first

@@ -1,22 +1,24 @@
-"""What each ingredient of the recipe `fast` is worth: change one, keep seeds, order and images, compare in pairs.
+"""What each ingredient of the recipe `fast` is worth: changes one, keeps seeds, order and images, compares in pairs.
 
     python benchmarks/recipe_ingredients.py --data /path/to/tiny-imagenet-200 [--seeds 3] [--only NAME ...] [--out DIR]
 
-resnet18, 10 classes, 2,500 training images, 8 epochs. Prints a Markdown table of the runs that are there; a run that is
-there is not run again, so an interrupted series goes on where it stopped. `--table` runs nothing.
+resnet18, 10 classes, 2,500 training images, 8 epochs. Skips finished runs, so an interrupted series goes on where it
+stopped, and prints a Markdown table of them. `--table` only prints.
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 from fasttrain import RunConfig, load_run, run
 from fasttrain.errors import DataError
+from fasttrain.runs.run import Run
 from fasttrain.study.analysis.measures import resampled
 from fasttrain.study.analysis.statistics import percentile_interval
 
 SETTING = {"arch": "resnet18", "recipe": "fast", "classes": 10, "limit_train": 2500, "epochs": 8}
 BASELINE = "fast"
-# name -> what differs from the recipe
+# name -> changes to the recipe
 INGREDIENTS = {
     BASELINE: {},
     "no-crop": {"augment": {"crop_padding": 0}},
@@ -39,19 +41,19 @@ INGREDIENTS = {
 }
 
 
-def folder_of(out, name, seed):
+def folder_of(out: str, name: str, seed: int) -> Path:
     return Path(out) / name / str(seed)
 
 
-def train(out, data, name, seed):
-    """Trains one run, or continues it, unless it is done."""
+def train(out: str, data: str | None, name: str, seed: int) -> None:
+    """Trains or continues one run, unless it is done."""
     folder = folder_of(out, name, seed)
     if finished(folder) is None:
         run(RunConfig(**SETTING, **INGREDIENTS[name], data=data, seed=seed, out=str(folder), resume="auto"))
 
 
-def finished(folder):
-    """The Run in a folder; None where it is not done."""
+def finished(folder: Path) -> Run | None:
+    """Returns the Run in a folder; None where it is not done."""
     try:
         found = load_run(folder)
     except DataError:
@@ -59,8 +61,8 @@ def finished(folder):
     return found if found.status == "done" else None
 
 
-def table(out, seeds):
-    """The lines of a Markdown table: each ingredient against the recipe, over the seeds that both have."""
+def table(out: str, seeds: int) -> Iterator[str]:
+    """Yields the lines of a Markdown table: each ingredient against the recipe, over the seeds that both have."""
     yield "| change | top-1 % | difference to `fast`, 95 % interval | n |"
     yield "|---|---|---|---|"
     found = {name: {seed: done for seed in range(seeds) if (done := finished(folder_of(out, name, seed)))}
@@ -72,20 +74,20 @@ def table(out, seeds):
             yield f"| {name} | {mean:.1f} | {'' if name == BASELINE else difference(pairs)} | {len(pairs)} |"
 
 
-def top1(run):
+def top1(run: Run) -> float:
     return run.final["val_top1"]
 
 
-def difference(pairs):
-    """What a change did, with the 95 % interval of a paired bootstrap over the validation images, for these seeds."""
+def difference(pairs: list[tuple[Run, Run]]) -> str:
+    """Returns what a change did, with the 95 % interval of a paired bootstrap over the validation images."""
     value = sum(top1(ours) - top1(theirs) for ours, theirs in pairs) / len(pairs)
     replicates = [replicate(ours) - replicate(theirs) for ours, theirs in pairs]
     estimate = percentile_interval(value, sum(replicates) / len(pairs))
     return f"{estimate.mean:+.1f} ({estimate.low:+.1f} to {estimate.high:+.1f})"
 
 
-def replicate(run):
-    """Top-1 of a run in each replicate of the bootstrap: the same images for every run."""
+def replicate(run: Run):
+    """Returns the top-1 of a run in each replicate of the bootstrap: the same images for every run."""
     return resampled(run.predictions, SETTING["classes"])["val_top1"]
 
 

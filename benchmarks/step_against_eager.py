@@ -1,4 +1,4 @@
-"""The training step against the same net in eager NCHW fp32, interleaved; prints the medians and their ratio.
+"""Races the training step against the same net in eager NCHW fp32, in turns; prints the medians and their ratio.
 
     python benchmarks/step_against_eager.py [--arch resnet18] [--batch-size 128] [--rounds 7] [--steps 3]
 """
@@ -6,6 +6,7 @@
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -18,8 +19,8 @@ from fasttrain.runtime import resolve
 from fasttrain.train.step import Step
 
 
-def plain_step(arch, images, labels):
-    """One step as most people write it, on float images that are normalised already."""
+def plain_step(arch: str, images: torch.Tensor, labels: torch.Tensor) -> Callable[[], float]:
+    """Returns one step as most people write it, on float images that are normalised already."""
     model = build_model(arch, "origin", 10, seed=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 

@@ -1,14 +1,15 @@
-"""Trainers as others write them, from the public interfaces of PyTorch and Pillow alone.
+"""Contenders as others write them, from the public interfaces of PyTorch and Pillow alone.
 
-`fasttrain bench e2e --peers` lets those of TRAINERS take turns with fasttrain: same network and first weights, images,
-recipe, batch size and augmentation, an evaluation after each epoch. `fasttrain bench step --peers` runs the networks of
-NETWORKS in fasttrain's step.
+`fasttrain bench e2e --peers` races TRAINERS against fasttrain: same network and first weights, images, recipe, batch
+size and augmentation, an evaluation after each epoch. `fasttrain bench step --peers` runs NETWORKS in fasttrain's step.
 """
 
 from pathlib import Path
 
 from PIL import Image
 
+from fasttrain.config import RunConfig
+from fasttrain.data.split import Split
 from fasttrain.errors import ConfigError
 
 TRAINERS = {
@@ -19,8 +20,8 @@ TRAINERS = {
 NETWORKS = {"torchvision": "benchmarks.peers.networks:Torchvision", "timm": "benchmarks.peers.networks:Timm"}
 
 
-def share(config, train, val, folder):
-    """What the TRAINERS need beside a RunConfig, as keyword arguments: the images of two Splits, as files in `folder`.
+def share(config: RunConfig, train: Split, val: Split, folder: str) -> dict:
+    """Writes the images of two Splits into `folder`; returns what the TRAINERS need beside a RunConfig, as keywords.
 
     Raises ConfigError for augmentation that they do not have.
     """
@@ -31,8 +32,8 @@ def share(config, train, val, folder):
     return {"folder": str(folder), "classes": train.num_classes, "mean": train.mean, "std": train.std}
 
 
-def write_images(split, folder):
-    """Writes a Split as FOLDER/<label>/<row>: the JPEG files as they came, PNG where there are none of this size."""
+def write_images(split: Split, folder: Path) -> None:
+    """Writes a Split as FOLDER/<label>/<row>: its JPEG files as they are, or PNG where it has none of this size."""
     for label in range(split.num_classes):
         (folder / f"{label:05}").mkdir(parents=True)
     for row, label in zip(split.rows, split.labels, strict=True):

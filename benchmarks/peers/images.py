@@ -1,4 +1,4 @@
-"""Images the way most people read them: a folder of files, Pillow, tensors of floats, torch's DataLoader."""
+"""Images as most people read them: a folder of files, Pillow, tensors of floats, torch's DataLoader."""
 
 import random
 from pathlib import Path
@@ -10,9 +10,9 @@ from torch.utils.data import Dataset
 
 
 class Images(Dataset):
-    """(image, label) of each file in FOLDER/<class>/: float32 [3, S, S], normalised, decoded whenever it is asked for.
+    """Holds the files in FOLDER/<class>/ as (image, label): float32 [3, S, S], normalised, decoded on each access.
 
-    padding: pixels of zeros around an image before a random crop of its size. flip: mirror every other one, at random.
+    padding: pixels of zeros around an image before a random crop of its size. flip: mirrors every other one, at random.
     """
 
     def __init__(self, folder, mean, std, padding=0, flip=False):

@@ -1,7 +1,6 @@
 """Two trainers: the original study's way, and the same with what tutorials on speed recommend.
 
-See `fasttrain.perf.bench.worker` for what a contender answers. A measurement is an epoch of training and its
-evaluation.
+Both are contenders (see `fasttrain.perf.bench.worker`); one measurement is an epoch of training and its evaluation.
 """
 
 import contextlib
@@ -16,7 +15,7 @@ from benchmarks.peers.images import Images
 from fasttrain.config import RunConfig
 from fasttrain.data.threads import cpu_count
 from fasttrain.models import build_model
-from fasttrain.perf import ceilings
+from fasttrain.perf.bench.contenders import training_facts
 from fasttrain.perf.cost import training_cost
 from fasttrain.runtime import choose_device, choose_precision
 from fasttrain.train.optimizers import parameter_groups
@@ -27,7 +26,7 @@ MAX_WORKERS = 16
 
 
 class Trainer:
-    """What both have: data, network, optimizer, schedule. config: values of a RunConfig; the rest is from `share`."""
+    """What both share: data, network, optimizer, schedule. config: values of a RunConfig; the rest is from `share`."""
 
     precision, compile, channels_last = "fp32", "off", False
     loader_settings, optimizer_settings = {}, {}
@@ -56,13 +55,15 @@ class Trainer:
                           **self.loader_settings, **settings)
 
     @property
-    def facts(self):
+    def facts(self) -> dict:
         config = self.config
-        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
-        cost = training_cost(config.arch, config.head, self.classes, config.image_size, config.stem, dtype, False)
-        return {"batch_size": config.batch_size, "precision": self.precision, "compile": self.compile,
-                "channels_last": self.channels_last, "loader": "files", "compile_seconds": self.compile_seconds,
-                "flops_per_image": cost.flops, "matmul_flops": ceilings.matmul_flops(self.device, dtype)}
+        cost = training_cost(config.arch, config.head, self.classes, config.image_size, config.stem, self.dtype, False)
+        return training_facts(config.batch_size, self.precision, self.compile, self.channels_last, "files",
+                              self.compile_seconds, cost.flops, self.device, self.dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
     def measure(self):
         started, steps = time.perf_counter(), len(self.train_loader)
@@ -76,7 +77,7 @@ class Original(Trainer):
     """The original study's way: eager, fp32, NCHW, numbers read back in each step."""
 
     def train(self):
-        """One epoch; returns the number of images. train_loss and train_top1 hold its means."""
+        """Trains one epoch; returns the number of images. train_loss and train_top1 hold its means."""
         self.model.train()
         loss_sum = hits = count = 0
         for images, labels in self.train_loader:
@@ -95,7 +96,7 @@ class Original(Trainer):
 
     @torch.no_grad()
     def evaluate(self):
-        """One pass over the validation images; val_top1 holds the result."""
+        """Passes once over the validation images; val_top1 holds the result."""
         self.model.eval()
         hits = count = 0
         for images, labels in self.val_loader:
@@ -106,8 +107,8 @@ class Original(Trainer):
 
 
 class Mainstream(Trainer):
-    """What tutorials recommend: channels-last, mixed precision where it is native, torch.compile, a fused optimizer,
-    pinned memory, workers that stay, copies that do not block, nothing read back before the end of the epoch."""
+    """What tutorials recommend: channels-last, native mixed precision, torch.compile, a fused optimizer, pinned memory,
+    persistent workers, copies that do not block, and nothing read back before the end of the epoch."""
 
     channels_last, compile = True, "default"
     loader_settings = {"persistent_workers": True, "pin_memory": torch.cuda.is_available()}
@@ -124,7 +125,7 @@ class Mainstream(Trainer):
         self.compile_all_shapes()
 
     def compile_all_shapes(self):
-        """Runs a training batch and an evaluation, and undoes what they change; eager where nothing can be compiled."""
+        """Runs a training batch and an evaluation, and undoes what they change; stays eager where compiling fails."""
         started = time.perf_counter()
         before = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         try:
@@ -145,7 +146,7 @@ class Mainstream(Trainer):
     def autocast(self):
         if self.precision == "fp32":
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, {"bf16": torch.bfloat16, "fp16": torch.float16}[self.precision])
+        return torch.autocast(self.device.type, self.dtype)
 
     def forward(self, images, labels):
         with self.autocast():
@@ -153,7 +154,7 @@ class Mainstream(Trainer):
             return self.loss(outputs, labels), outputs
 
     def train(self):
-        """One epoch; returns the number of images. train_loss and train_top1 hold its means."""
+        """Trains one epoch; returns the number of images. train_loss and train_top1 hold its means."""
         self.model.train()
         loss_sum = hits = torch.zeros((), device=self.device)
         count = 0
@@ -173,7 +174,7 @@ class Mainstream(Trainer):
 
     @torch.no_grad()
     def evaluate(self):
-        """One pass over the validation images; val_top1 holds the result."""
+        """Passes once over the validation images; val_top1 holds the result."""
         self.model.eval()
         hits, count = torch.zeros((), device=self.device), 0
         for batch in self.val_loader:

@@ -1,1 +1,1 @@
-"""The suite that a GPU machine runs: stages of measurements, each kept as soon as it is there (see `GPU.md`)."""
+"""The suite that a GPU machine runs: stages of measurements, each kept as soon as it is made (see `GPU.md`)."""

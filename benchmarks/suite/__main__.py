@@ -1,8 +1,9 @@
-"""`scripts/gpu_suite`: runs the stages, each as long as its share of the time allows, and sums up what there is."""
+"""`scripts/gpu_suite`: runs the stages, each for its share of the time, and sums up what was measured."""
 
 import argparse
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.suite.plan import STAGES
@@ -12,10 +13,11 @@ from benchmarks.suite.stage import Settings, run_stage
 from benchmarks.suite.summary import write_summary
 
 NAMES = [stage.name for stage in STAGES]
-STOPPED = 75  # as of `fasttrain run`: stopped by a signal, what was measured is kept
+STOPPED = 75  # like `fasttrain run`: a signal stopped it, what was measured is kept
 
 
-def parse(arguments=None):
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Returns the parsed flags; exits with code 2 for a wrong call."""
     parser = argparse.ArgumentParser(prog="gpu_suite", allow_abbrev=False,
                                      description="Measures fasttrain on this machine; run again to go on.")
     parser.add_argument("--out", required=True, type=Path, help="folder of the results; what is in it is not repeated")
@@ -32,7 +34,8 @@ def parse(arguments=None):
     return found
 
 
-def stage_names(text):
+def stage_names(text: str) -> list[str]:
+    """Returns the stages in "A,B,..."; raises ArgumentTypeError for an unknown one."""
     names = text.split(",")
     unknown = [name for name in names if name not in NAMES]
     if unknown:
@@ -40,8 +43,8 @@ def stage_names(text):
     return names
 
 
-def run_stages(settings, names, minutes, report):
-    """Runs the stages named. One that fails is reported, and the next one runs."""
+def run_stages(settings: Settings, names: list[str], minutes: float | None, report: Callable[[str], None]) -> None:
+    """Runs the stages named; after one that fails the next one runs. report: gets a line for each measurement."""
     clock = Clock(None if minutes is None else 60 * minutes)
     setting = {"device": settings.device, "tiny": settings.tiny}
     waiting = [stage for stage in STAGES if stage.name in names]
@@ -59,8 +62,8 @@ def run_stages(settings, names, minutes, report):
             report("  its time is over; run again to go on")
 
 
-def main(arguments=None):
-    """Exit code 0 where all ran, whatever it found; 2 for a wrong call; 75 after a signal."""
+def main(arguments: list[str] | None = None) -> None:
+    """Exits with 0 where all ran, whatever it found; 2 for a wrong call; 75 after a signal."""
     given = parse(arguments)
     settings = Settings(given.out.resolve(), given.device, given.tiny, given.data and absolute(given.data))
     settings.out.mkdir(parents=True, exist_ok=True)
@@ -75,8 +78,8 @@ def main(arguments=None):
             print(f"{row['name']}: {row['figure'] or '-'} (wanted {row['wanted']}): {row['verdict']}", flush=True)
 
 
-def absolute(data):
-    """A path that holds wherever a command runs; `synthetic` stays what it is."""
+def absolute(data: str) -> str:
+    """Returns a path that holds in any working folder; `synthetic` stays as it is."""
     return str(Path(data).resolve()) if Path(data).exists() else data
 
 

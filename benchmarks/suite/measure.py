@@ -1,6 +1,8 @@
 """The suite's own measurements: `python -m benchmarks.suite.measure KIND FILE SETTINGS` writes what it found to FILE.
 
-Those that fasttrain has a command for (loaders, profile, peers, ablation) are run by that command instead.
+What fasttrain has a command for (loaders, profile, peers, ablation) is measured by that command instead.
+
+Each kind is a function whose first argument, `keep`, writes what was found so far.
 """
 
 import importlib
@@ -26,7 +28,7 @@ from fasttrain.data.sources import open_source
 from fasttrain.perf import ceilings
 from fasttrain.perf.bench.contenders import EndToEnd, Strict
 from fasttrain.perf.bench.results import spread
-from fasttrain.perf.bench.rows import make_row
+from fasttrain.perf.bench.rows import training_row
 from fasttrain.perf.bench.step import CONTENDER
 from fasttrain.registry import LOADERS
 from fasttrain.runs import lifecycle
@@ -37,7 +39,7 @@ GPU_FACTS = "name,driver_version,pstate,clocks.sm,clocks.max.sm,clocks.mem,power
 
 
 def machine(keep, device):
-    """Versions, what can be imported, and the ceilings that all else is held against."""
+    """Keeps versions, what can be imported, and the ceilings that all else is held against."""
     chosen, _ = runtimes.choose_device(device)
     found = {**environment.versions(), "nvidia_smi": nvidia_smi(),
              "loaders": {name: loaders.missing(name) or "ok" for name in LOADERS.names()}}
@@ -49,8 +51,8 @@ def machine(keep, device):
     keep(found)
 
 
-def nvidia_smi():
-    """What nvidia-smi says of clocks, power and temperature: a dict, or one line why it says nothing."""
+def nvidia_smi() -> dict | str:
+    """Returns what nvidia-smi says of clocks, power and temperature, or one line why it says nothing."""
     try:
         done = subprocess.run(["nvidia-smi", f"--query-gpu={GPU_FACTS}", "--format=csv,noheader"], text=True,
                               capture_output=True, timeout=30, check=True)
@@ -60,16 +62,17 @@ def nvidia_smi():
 
 
 def step(keep, config, contender=CONTENDER, repeats=5, steps=None):
-    """A row of `bench step`."""
+    """Measures a row of `bench step`."""
     module, name = contender.split(":")
     one, samples = getattr(importlib.import_module(module), name)(config, steps), []
     for _ in range(repeats):
         samples.append(one.measure())
-        keep({**make_row(RunConfig(**config), RunConfig(**config).variant, one.facts, samples), "contender": contender})
+        asked = RunConfig(**config)
+        keep({**training_row(asked, asked.variant, one.facts, samples), "contender": contender})
 
 
 def epochs(keep, config, rounds=10):
-    """Epochs of training with the loader, against as many steps on one of its batches, in turns."""
+    """Measures epochs of training with the loader against as many steps on one of its batches, in turns."""
     contender = EndToEnd(config)
     trainer, fed, alone = contender.trainer, [], []
     trainer.train_loader.set_epoch(0)
@@ -83,8 +86,8 @@ def epochs(keep, config, rounds=10):
             keep({**contender.facts, "fed": spread(fed[1:]), "alone": spread(alone[1:]), "share": share})
 
 
-def seconds_of(train_step, batch, steps):
-    """What `steps` steps on one batch take, at rate zero."""
+def seconds_of(train_step, batch, steps: int) -> float:
+    """Returns the seconds that `steps` steps on one batch take, at rate zero."""
     train_step.runtime.synchronize()
     started = time.monotonic()
     for index in range(steps):
@@ -94,7 +97,7 @@ def seconds_of(train_step, batch, steps):
 
 
 def first_step(keep, config, cold=False):
-    """From the start of this process to the end of its first training step. cold: with no compiled kernels at hand."""
+    """Measures from the start of this process to the end of its first training step. cold: without compiled kernels."""
     with tempfile.TemporaryDirectory() as empty:
         if cold:
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty
@@ -107,14 +110,14 @@ def first_step(keep, config, cold=False):
               "compile_seconds": trainer.step.compile_seconds})
 
 
-def process_seconds():
-    """The age of this process (Linux)."""
+def process_seconds() -> float:
+    """Returns the age of this process (Linux)."""
     started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
     return float(Path("/proc/uptime").read_text().split()[0]) - started
 
 
 def pack(keep, data, image_size):
-    """Packs the data, or finds them packed."""
+    """Packs the data, or finds it packed, and keeps how long that took."""
     started = time.monotonic()
     found = open_pack(open_source(data), image_size)
     keep({"open_seconds": time.monotonic() - started, "bytes": sum(f["size"] for f in found.manifest["files"].values()),
@@ -122,7 +125,7 @@ def pack(keep, data, image_size):
 
 
 def tests(keep, place):
-    """Runs the tests marked gpu below `place`; what they said so far is kept after each."""
+    """Runs the tests marked gpu below `place`; keeps the results after each."""
     found = {"passed": 0, "skipped": 0, "failed": 0, "failures": {}, "skips": {}}
 
     class Keeper:
@@ -140,7 +143,7 @@ def tests(keep, place):
 
 
 def training(keep, config):
-    """A whole run; a run that was interrupted goes on."""
+    """Trains a whole run, or continues one that was interrupted."""
     run = lifecycle.run(RunConfig(**config))
     keep({"config": config, "final": run.rows[-1], "best_val_top1": max(row["val_top1"] for row in run.rows),
           "train_seconds": sum(row["seconds"] for row in run.rows)})
@@ -150,8 +153,8 @@ KINDS = {"machine": machine, "step": step, "epochs": epochs, "first-step": first
          "training": training}
 
 
-def main(kind, path, settings):
-    """Runs one kind; lack of memory is a result, any other failure an exit code with its traceback in the log."""
+def main(kind: str, path: str, settings: str) -> None:
+    """Runs one kind. Lack of memory is a result; any other failure is an exit code with its traceback in the log."""
     try:
         KINDS[kind](lambda found: write_json(path, found), **json.loads(settings))
     except Exception as error:

@@ -1,63 +1,66 @@
-"""The stages and their measurements, in the order of what a minute of GPU time tells."""
+"""The stages and their measurements, those that tell most for a minute of GPU time first."""
 
 import itertools
 import json
 import os
+from collections.abc import Callable
 
 from benchmarks.peers import NETWORKS
 from benchmarks.suite.results import read_json
-from benchmarks.suite.stage import Measurement, Stage
+from benchmarks.suite.stage import Measurement, Settings, Stage
 from fasttrain.perf.bench.step import CONTENDER
 from fasttrain.storage import cache_dir
 
 HEADS = ("origin", "maxpool", "dropout")
 TINY_DATA = "synthetic:classes=4,train=16,val=4,size=32"
 TINY = {"data": TINY_DATA, "image_size": 32, "batch_size": 8, "device": "cpu", "compile": "off"}
-BATCH = 1024  # of every comparison; the sweep tells which is fastest
+BATCH = 1024  # of every comparison; the sweep finds the fastest
 GPU_TESTS = ("tests/train/test_step_gpu.py", "tests/data/test_data_gpu.py", "tests/train/test_trainer_gpu.py",
              "tests/contract/test_loaders.py", "tests/contract/test_lifecycle.py")
 
 
-def config(settings, **values):
-    """The values of a RunConfig: on the suite's data and device, of its miniature where it is one."""
+def config(settings: Settings, **values) -> dict:
+    """Returns the values of a RunConfig on the suite's data and device, or of its miniature."""
     base = TINY if settings.tiny else {"data": settings.data, "device": settings.device, "batch_size": BATCH}
     return {"lr": 0.1, **base, **values, **({"batch_size": TINY["batch_size"]} if settings.tiny else {})}
 
 
-def flags(values):
-    """A RunConfig's values as flags of `fasttrain`."""
+def flags(values: dict) -> list[str]:
+    """Returns a RunConfig's values as flags of `fasttrain`."""
     return [word for name, value in values.items() if value is not None
             for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
-def own(settings, name, kind, seconds, environment=None, **arguments):
-    """A measurement of `measure.py`."""
+def own(settings: Settings, name: str, kind: str, seconds: float, environment: dict | None = None,
+        **arguments) -> Measurement:
+    """Returns a measurement that `measure.py` makes."""
     result = settings.raw(name)
     return Measurement(name, ["benchmarks.suite.measure", kind, str(result), json.dumps(arguments)], seconds, result,
                        environment=environment or {})
 
 
-def command(settings, name, words, seconds, values=dict, least=20):
-    """A measurement of `fasttrain WORDS --json FILE`."""
+def command(settings: Settings, name: str, words: list[str], seconds: float, values: Callable = dict,
+            least: float = 20) -> Measurement:
+    """Returns a measurement that `fasttrain WORDS --json FILE` makes."""
     result = settings.raw(name)
     return Measurement(name, ["fasttrain", *words, "--json", str(result)], seconds, result, values, least=least)
 
 
-def env(settings):
+def env(settings: Settings) -> list[Measurement]:
     data = {"data": TINY_DATA if settings.tiny else settings.data, "image_size": 32 if settings.tiny else 64}
     return [own(settings, "machine", "machine", 180, device=settings.device),
             own(settings, "pack", "pack", 900, **data)]
 
 
-def correct(settings):
-    """Each place that holds tests marked gpu by itself: one that hangs costs no other."""
+def correct(settings: Settings) -> list[Measurement]:
+    """Runs each place that holds tests marked gpu by itself: one that hangs costs no other."""
     kept = {"TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "compile"))}
     return [own(settings, f"tests in {place}", "tests", 480, kept, place=place)
             for place in (GPU_TESTS[:1] if settings.tiny else GPU_TESTS)]
 
 
-def step(settings):
-    """Fastest settings first, then heads, the sweep, and each optimisation switched off or on by itself."""
+def step(settings: Settings) -> list[Measurement]:
+    """Measures the fastest settings first, then heads, the sweep, and each optimisation switched by itself."""
     found = []
 
     def add(name, seconds=240, environment=None, contender=CONTENDER, **values):
@@ -101,7 +104,7 @@ PLAINER = {"NCHW": {"channels_last": False}, "fp32": {"precision": "fp32"},
            "fp32, NCHW, compile off": {"precision": "fp32", "channels_last": False, "compile": "off"}}
 
 
-def loader(settings):
+def loader(settings: Settings) -> list[Measurement]:
     size, data = (8, TINY_DATA) if settings.tiny else (BATCH, settings.data)
     words = ["bench", "loader", "--batch-size", str(size), "--device", settings.device,
              *(["--data", data] if data else []),
@@ -115,7 +118,7 @@ def rows_of(found):
     return {key: found[key] for key in ("rows", "speedups") if key in found}
 
 
-def profile(settings):
+def profile(settings: Settings) -> list[Measurement]:
     found = []
     for arch, head in (("resnet18", "origin"), ("resnet50", "origin"), ("resnet50", "maxpool")):
         name = f"profile {arch} {head}"
@@ -127,7 +130,7 @@ def profile(settings):
 
 
 def with_details(folder):
-    """profile.json and what details.json adds to it."""
+    """Returns a function that adds to profile.json what details.json knows."""
     def values(found):
         details = read_json(folder / "details.json", {})
         return {**found, "details": {key: details.get(key) for key in ("loader_wait_ms", "batch_size", "compile",
@@ -135,7 +138,7 @@ def with_details(folder):
     return values
 
 
-def e2e(settings):
+def e2e(settings: Settings) -> list[Measurement]:
     archs = ("resnet18",) if settings.tiny else ("resnet18", "resnet50")
     rounds = {"rounds": 2} if settings.tiny else {}
     found = []
@@ -153,8 +156,8 @@ def e2e(settings):
     return found
 
 
-def ablation(settings):
-    """One seed of all six, then more, in one folder that each call continues; then the original's recipe."""
+def ablation(settings: Settings) -> list[Measurement]:
+    """Trains one seed of all six, then more, in one folder that each call continues; then the original's recipe."""
     studies = (("fast", 1),) if settings.tiny else (("fast", 1), ("original", 1), ("fast", 3), ("original", 3))
     values = config(settings)
     chosen = [w for name in ("data", "image_size", "device", "compile") for w in flags({name: values.get(name)})]
@@ -173,8 +176,8 @@ def variants_of(found):
     return {key: found[key] for key in ("runs", "variants", "answers") if key in found}
 
 
-def tune(settings):
-    """The recipe with one ingredient changed at a time, each a whole run."""
+def tune(settings: Settings) -> list[Measurement]:
+    """Trains the recipe with one ingredient changed at a time, each a whole run."""
     found = []
     for name, changes in list(RECIPES.items())[:1 if settings.tiny else None]:
         values = {**config(settings), "batch_size": "auto", "lr": "auto", **changes}

@@ -1,4 +1,4 @@
-"""One command under a time limit, which takes all its processes with it when it ends."""
+"""Runs one command under a time limit; all its processes end with it."""
 
 import contextlib
 import ctypes
@@ -6,16 +6,17 @@ import os
 import signal
 import subprocess
 import time
+from typing import TextIO
 
 GRACE_SECONDS = 20  # between asking and killing: a training run saves a checkpoint in it
 PR_SET_PDEATHSIG = 1
 
 
-def run(command, seconds, log, environment=None):
-    """Runs `command` with its output appended to the open file `log`; how it ended: "ok", "failed" or "out of time".
+def run(command: list[str], seconds: float, log: TextIO, environment: dict[str, str] | None = None) -> str:
+    """Runs `command`, its output appended to `log`; returns "ok", "failed" or "out of time".
 
-    At the limit its process group is asked to end, and killed if it does not. So it is when an exception (a signal to
-    the suite) passes through here; and the command dies with the suite, should that be killed.
+    At the limit, or when a signal to the suite raises an exception here, the process group is asked to end, and killed
+    if it does not. The command dies with the suite if that is killed.
     """
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                                env={**os.environ, **(environment or {})}, preexec_fn=leave_the_group)
@@ -27,14 +28,14 @@ def run(command, seconds, log, environment=None):
         end_group(process)
 
 
-def leave_the_group():
-    """In the child: a process group of its own, and SIGKILL where the suite dies first (Linux)."""
+def leave_the_group() -> None:
+    """Gives the child a process group of its own, and SIGKILL if the suite dies first (Linux)."""
     os.setpgid(0, 0)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def end_group(process):
+def end_group(process: subprocess.Popen) -> None:
     """Ends what is left of the group that `process` leads."""
     try:
         if process.poll() is None:
@@ -46,16 +47,16 @@ def end_group(process):
         process.wait()
 
 
-def signal_group(process, number):
+def signal_group(process: subprocess.Popen, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 
 
 class Clock:
-    """Seconds left of a budget; without one (None) it never ends."""
+    """Counts the seconds left of a budget; without one (None) it never ends."""
 
-    def __init__(self, seconds):
+    def __init__(self, seconds: float | None):
         self.end = float("inf") if seconds is None else time.monotonic() + seconds
 
-    def left(self):
+    def left(self) -> float:
         return self.end - time.monotonic()

@@ -1,4 +1,4 @@
-"""What a stage is, and how one runs: measurement by measurement, each kept at once, none repeated."""
+"""What a stage is and how it runs: measurement by measurement, each kept at once, none repeated."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.suite.process import Clock, run
-from benchmarks.suite.results import read_json
+from benchmarks.suite.results import Results, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,8 +22,8 @@ class Settings(NamedTuple):
     tiny: bool
     data: str | None
 
-    def raw(self, name):
-        """Where the measurement `name` writes what it found."""
+    def raw(self, name: str) -> Path:
+        """Returns the file that the measurement `name` writes."""
         return self.out / "raw" / f"{name.replace(' ', '-').replace(',', '')}.json"
 
 
@@ -32,8 +32,8 @@ class Measurement:
     """One command that leaves a JSON file.
 
     name: its row. arguments: what follows `python -m`. seconds: the most that it may take. result: the file. values:
-    turns what the file holds into those of the row. least: seconds below which it is not worth a start. continues: the
-    command takes up what an earlier one left in the file.
+    turns what the file holds into what the row holds. least: does not start with fewer seconds left. continues: the
+    command goes on with what an earlier one left in the file.
     """
 
     name: str
@@ -54,8 +54,9 @@ class Stage(NamedTuple):
     measurements: Callable[[Settings], list[Measurement]]
 
 
-def run_stage(measurements, results, seconds, log_path, report):
-    """Runs what `results` lacks for at most `seconds` (None: each to its own limit); False where time ran out."""
+def run_stage(measurements: list[Measurement], results: Results, seconds: float | None, log_path: Path,
+              report: Callable[[str], None]) -> bool:
+    """Runs what `results` lacks for at most `seconds` (None: each to its own limit); returns False if time ran out."""
     clock = Clock(seconds)
     for measurement in measurements:
         if results.done(measurement.name):
@@ -69,8 +70,8 @@ def run_stage(measurements, results, seconds, log_path, report):
     return True
 
 
-def take(measurement, seconds, log_path):
-    """Runs one measurement: its row. What it wrote before it failed or ran out of time is kept too."""
+def take(measurement: Measurement, seconds: float, log_path: Path) -> dict:
+    """Runs one measurement and returns its row, with what it wrote before it failed or ran out of time."""
     measurement.result.parent.mkdir(parents=True, exist_ok=True)
     if not measurement.continues:
         measurement.result.unlink(missing_ok=True)
@@ -86,16 +87,16 @@ def take(measurement, seconds, log_path):
     return {**measurement.values(found), **row, **({"status": "oom"} if found_oom(found) else {})}
 
 
-def found_oom(found):
+def found_oom(found: Any) -> bool:
     return isinstance(found, dict) and found.get("status") == "oom"
 
 
-def python_path():
-    """The source tree before whatever PYTHONPATH holds already (DALI, say)."""
+def python_path() -> str:
+    """Returns the source tree before whatever PYTHONPATH holds already (DALI, say)."""
     return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-def last_line(path):
-    """The last line that a log holds."""
+def last_line(path: Path) -> str:
+    """Returns the last line of a log that is not empty."""
     lines = [line for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return lines[-1][:300]

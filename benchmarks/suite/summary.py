@@ -1,13 +1,16 @@
-"""What the suite found, on one page: each target with its figure, then every row."""
+"""The suite's findings on one page: each target with its figure, then every row."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from benchmarks.suite.results import read_json, write_json
+from benchmarks.suite.stage import Settings
 from benchmarks.suite.targets import verdicts
 
 
-def write_summary(settings, stages):
-    """Writes summary.json and summary.md of what the folder holds, whoever measured it; returns the targets' dicts."""
+def write_summary(settings: Settings, stages: list[str]) -> list[dict]:
+    """Writes summary.json and summary.md of all that the folder holds; returns the targets (see `verdicts`)."""
     rows = {name: read_json(settings.out / f"{name}.json", {}).get("rows", {}) for name in stages}
     judged = verdicts(rows, real=not settings.tiny and settings.device == "cuda")
     machine = rows.get("env", {}).get("machine", {})
@@ -17,19 +20,19 @@ def write_summary(settings, stages):
     return judged
 
 
-def facts(machine):
-    """What the figures depend on, out of the row of the machine."""
+def facts(machine: dict) -> dict:
+    """Returns what the figures depend on, out of the machine's row."""
     keys = ("python", "cpu", "cores", "cuda", "driver", "devices", "packages", "commit", "copy_bytes_per_second",
             "matmul_flops", "nvidia_smi", "loaders")
     return {key: machine.get(key) for key in keys}
 
 
-def statuses(rows):
+def statuses(rows: dict) -> dict[str, str]:
     return {name: row["status"] for name, row in rows.items()}
 
 
-def page(judged, machine, rows):
-    """The lines of summary.md."""
+def page(judged: list[dict], machine: dict, rows: dict) -> Iterator[str]:
+    """Yields the lines of summary.md."""
     yield from ("# What was measured", "")
     for name, value in facts(machine).items():
         if value is not None:
@@ -44,8 +47,8 @@ def page(judged, machine, rows):
             yield "not measured"
 
 
-def line(row):
-    """A row in one line: its status and its telling numbers."""
+def line(row: dict) -> str:
+    """Returns a row in one line: its status and its telling numbers."""
     parts = [row["status"]]
     if isinstance(row.get("images_per_second"), dict):
         speed = row["images_per_second"]
@@ -61,8 +64,8 @@ TELLING = ("mfu", "compile_seconds", "peak_memory_bytes", "share", "total_second
            "failed", "open_seconds", "best_val_top1")
 
 
-def words(value):
-    """A value in short."""
+def words(value: Any) -> str:
+    """Returns a value as short text."""
     if isinstance(value, float):
         return f"{value:,.3g}" if abs(value) < 1e6 else f"{value:.3e}"
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What the measurements are held against: each target finds its own figure among the rows."""
+"""The targets that measurements are held against; each finds its own figure among the rows."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,9 +9,10 @@ HEADS = ("maxpool", "dropout")
 
 
 class Target(NamedTuple):
-    """wanted: in words. find: rows by stage -> (figure, where it comes from), or None where it was not measured.
+    """One target.
 
-    meets: whether a figure reaches the target. text: a format of the figure.
+    wanted: in words. find: turns the rows by stage into (figure, where it comes from), or None where it was not
+    measured. meets: whether a figure reaches the target. text: the figure's format.
     """
 
     name: str
@@ -21,22 +22,22 @@ class Target(NamedTuple):
     text: str
 
 
-def fastest(rows, arch, head="origin", batch=None):
-    """(median images/s, its settings) of the fastest measured step of fasttrain's own network, or None."""
+def fastest(rows: dict, arch: str, head: str = "origin", batch: int | None = None) -> tuple[float, str] | None:
+    """Returns median images/s and settings of the fastest step of fasttrain's own network; None without one."""
     found = [(row["images_per_second"]["median"], f"batch {row['batch_size']}, {row['precision']}, {row['compile']}")
              for row in measured(rows, "step").values() if (row["arch"], row["head"]) == (arch, head)
              and row["contender"] == CONTENDER and batch in (None, row["batch_size"])]
     return max(found, default=None)
 
 
-def measured(rows, stage):
-    """The rows of a stage that hold numbers."""
+def measured(rows: dict, stage: str) -> dict[str, dict]:
+    """Returns the rows of a stage that hold numbers."""
     return {name: row for name, row in rows.get(stage, {}).items() if row["status"] in ("ok", "out of time")
             and len(row) > 3}
 
 
 def slowest_head(rows):
-    """The lowest speed of the other heads as a share of origin's."""
+    """Finds the lowest speed of the other heads as a share of origin's."""
     origin = fastest(rows, "resnet18", batch=1024)
     others = [(head, fastest(rows, "resnet18", head, 1024)) for head in HEADS]
     if origin is None or None in (speed for _, speed in others):
@@ -52,7 +53,7 @@ def fed_share(arch):
 
 
 def gather_share(rows):
-    """The loader's part of a step on the device, while it runs ahead of the host."""
+    """Finds the loader's part of a step on the device, while the host runs ahead of it."""
     row = measured(rows, "profile").get("profile resnet18 origin")
     if row is None or row["details"]["loader_wait_ms"] is None:
         return None
@@ -60,7 +61,7 @@ def gather_share(rows):
 
 
 def times_peer(arch, peer):
-    """fasttrain's epochs against those of a peer, cold ones left out, evaluation included."""
+    """Finds the speed of fasttrain's warm epochs, evaluation included, over that of a peer's."""
     def find(rows):
         found = measured(rows, "e2e").get(f"peers {arch}", {})
         return next(((one["median"], f"{one['min']:.2f} - {one['max']:.2f}") for one in found.get("speedups", ())
@@ -74,7 +75,7 @@ def warm_start(rows):
 
 
 def top1(recipe, arch, head="origin"):
-    """Mean final top-1 of a variant over its seeds, from the study with the most of them."""
+    """Finds a variant's mean final top-1 over its seeds, in the study with the most of them."""
     def find(rows):
         for name, row in reversed(list(rows.get("ablation", {}).items())):
             for variant in row.get("variants", ()) if name.startswith(recipe + ",") else ():
@@ -90,7 +91,7 @@ def deeper_gains(rows):
 
 
 def passed(rows):
-    """Tests that passed, where none failed; a failure makes the figure negative."""
+    """Counts the tests that passed; any failure makes the figure the negative count of failures."""
     found = [row for row in rows.get("correct", {}).values() if "passed" in row]
     if not found:
         return None
@@ -121,12 +122,12 @@ TARGETS = [
 ]
 
 
-def verdicts(rows, real):
-    """Each target as a dict: name, wanted, figure, from, verdict. real: whether this was a GPU and no miniature."""
+def verdicts(rows: dict, real: bool) -> list[dict]:
+    """Returns each target as a dict of name, wanted, figure, from and verdict. real: a GPU measured, no miniature."""
     return [judge(target, rows, real) for target in TARGETS]
 
 
-def judge(target, rows, real):
+def judge(target: Target, rows: dict, real: bool) -> dict:
     found = target.find(rows)
     if found is None:
         return {"name": target.name, "wanted": target.wanted, "figure": None, "from": "", "verdict": "not measured"}

@@ -15,7 +15,8 @@ def add_flags(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     config = RunConfig.load(flags=given_keys(arguments))
-    from fasttrain.perf.summary import render, summarize
+    from fasttrain.perf.summary import summarize
+    from fasttrain.perf.summary_table import render
 
     result = summarize(config.arch, config.head, config.classes, config.image_size, config.stem)
     write_json(arguments.json, result.to_json())

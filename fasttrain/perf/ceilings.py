@@ -1,16 +1,17 @@
-"""What this machine can do at best, measured: a copy, a matrix product, the start of an operator."""
+"""The most that this machine reaches, measured: a copy, a matrix product, the start of an operator."""
 
 import functools
+from collections.abc import Callable
 
 import torch
 
-from fasttrain.perf.timeline import Marks
+from fasttrain.perf.timeline import Timeline
 
 REPEATS = 5
 
 
-def copy_bytes_per_second(device):
-    """Bytes read plus bytes written by a copy far larger than the caches."""
+def copy_bytes_per_second(device: torch.device | str) -> float:
+    """Returns the bytes read plus bytes written a second by a copy far larger than the caches."""
     gpu = torch.device(device).type == "cuda"
     source = torch.ones(2**29 if gpu else 2**26, device=device)  # 2 GiB and 256 MiB
     target = torch.empty_like(source)
@@ -18,15 +19,15 @@ def copy_bytes_per_second(device):
 
 
 @functools.cache
-def matmul_flops(device, dtype):
-    """FLOP/s of a large square matrix product of random numbers, two per multiply-add; measured once in a process."""
+def matmul_flops(device: torch.device | str, dtype: torch.dtype) -> float:
+    """Returns the FLOP/s, two per multiply-add, of a large square product of random numbers; measured once."""
     size = 8192 if torch.device(device).type == "cuda" else 1536
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     return 2 * size**3 / best_seconds(lambda: a @ b, device)
 
 
-def operator_seconds(count=200):
-    """Host seconds that torch takes to start one operator, with what autograd adds, forward or backward."""
+def operator_seconds(count: int = 200) -> float:
+    """Returns the seconds that the host takes to start one operator, forward or backward, autograd's part included."""
     def chain():
         x = start
         for _ in range(count):
@@ -37,17 +38,16 @@ def operator_seconds(count=200):
     return best_seconds(chain, "cpu") / (2 * count)
 
 
-def best_seconds(function, device):
-    """The shortest of a few runs after a first one that does not count."""
+def best_seconds(function: Callable[[], object], device: torch.device | str) -> float:
+    """Returns the shortest time of a few calls, after a first one that does not count."""
     function()
-    marks = Marks(device)
-    marks.mark()
+    timeline = Timeline(device)
     for _ in range(REPEATS):
         function()
-        marks.mark()
-    return float(marks.milliseconds().min()) / 1e3
+        timeline.mark("call")
+    return min(timeline.milliseconds()["call"]) / 1e3
 
 
-def measure(device, dtype):
-    """The two ceilings under the names that `profile.json` gives them."""
+def measure(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
+    """Returns the two ceilings under the names that `profile.json` gives them."""
     return {"copy_bytes_per_second": copy_bytes_per_second(device), "matmul_flops": matmul_flops(device, dtype)}

@@ -2,78 +2,111 @@
 
 Counted in passes over a tensor, reading or writing it once. A convolution or linear layer: its input and output in
 each of forward, input gradient and weight gradient. BatchNorm: 3 forward (statistics, apply: read, write) and 5
-backward (two reads for the sums, two reads and a write for the gradient). Eager adds 5 for a ReLU, 6 for a residual
-add, and pool indices; kernels that fuse element-wise work add nothing for a ReLU and 2 for a residual add.
+backward (two reads for the sums, two reads and a write for the gradient). A pool: its input and output, forward and
+backward. Eager adds 5 for a ReLU or dropout, 6 for a residual add, and the indices of a maximum's window; kernels that
+fuse element-wise work add nothing for a ReLU or dropout and 2 for a residual add.
 """
 
+import dataclasses
 import functools
-from dataclasses import dataclass
+import math
 
 import torch
-from torch import nn
+from torch.optim import Optimizer
 
-from fasttrain.models import build_model
-from fasttrain.perf.summary import summarize
+from fasttrain.perf.layer_rules import ADD, POOLS
+from fasttrain.perf.summary import Row, Summary, summarize
+from fasttrain.train.step import Step
 
 INDEX_BYTES = 8
+# what `Row.kind` calls them
+PRODUCTS, ELEMENTWISE, WINDOW = ("Conv2d", "Linear"), ("ReLU", "Dropout"), "MaxPool2d"
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Cost:
-    """FLOPs and bytes of one image, forward and backward; `weight_bytes` are moved once a step, whatever the batch."""
+    """FLOPs and bytes of one image, forward and backward, without what `not_counted` names (see `Summary`).
+
+    weight_bytes: moved once a step, whatever the batch, for weights, gradients and the optimizer's state.
+    """
 
     flops: int
     bytes: int
     weight_bytes: int
+    not_counted: tuple[str, ...] = ()
 
-    def of_step(self, batch_size):
-        """(FLOPs, bytes) of a training step."""
+    def of_step(self, batch_size: int) -> tuple[int, int]:
+        """Returns the FLOPs and bytes of a training step."""
         return self.flops * batch_size, self.bytes * batch_size + self.weight_bytes
 
 
-def step_cost(step, size=None):
-    """The training Cost of a Step's variant in its precision, at `size` px or the step's own; compiled kernels fuse."""
+def step_cost(step: Step, size: int | None = None) -> Cost:
+    """Returns the training Cost of a Step's variant in its precision, at `size` px or the step's own.
+
+    The state of a lazy optimizer counts after its first step.
+    """
     config, runtime = step.config, step.runtime
-    return training_cost(config.arch, config.head, step.classes, size or step.size, config.stem, runtime.dtype,
+    cost = training_cost(config.arch, config.head, step.classes, size or step.size, config.stem, runtime.dtype,
                          fused=runtime.compile != "off")
+    return dataclasses.replace(cost, weight_bytes=cost.weight_bytes + optimizer_bytes(step.optimizer))
 
 
 @functools.cache
-def training_cost(arch, head, num_classes, image_size, stem, dtype, fused):
-    """The Cost of a variant with activations in `dtype`; fused: whether element-wise work is."""
-    summary = summarize(arch, head, num_classes, image_size, stem)
-    with torch.device("meta"):
-        model = build_model(arch, head, num_classes, image_size, stem)
-    elements, indices = activation_passes(model, image_size, fused)
-    elements += (2 if fused else 6) * summary.residual_adds["elements"]
-    pixels = 3 * image_size**2
-    parameters = sum(p.numel() for p in model.parameters())
-    first = summary.calls[0]  # nobody needs the gradient of the images
-    return Cost(flops=3 * summary.flop_counter - 2 * first.flops,
-                bytes=elements * dtype.itemsize + indices * INDEX_BYTES + pixels * (1 + dtype.itemsize),
-                # read forward and backward, gradient written; SGD reads three fp32 tensors and writes two
-                weight_bytes=parameters * (3 * dtype.itemsize + 5 * 4))
+def training_cost(arch: str, head: str, num_classes: int, image_size: int, stem: str, dtype: torch.dtype,
+                  fused: bool) -> Cost:
+    """Returns the Cost of a variant without its optimizer. dtype: of activations; fused: see the rules above."""
+    return cost_of(summarize(arch, head, num_classes, image_size, stem), image_size, dtype, fused)
 
 
-def activation_passes(model, image_size, fused):
-    """(elements of activations that one image moves, integers that pooling moves), by the rules above."""
-    moved, indices, hooks = [], [], []
+def cost_of(summary: Summary, image_size: int, dtype: torch.dtype, fused: bool) -> Cost:
+    """Returns the Cost of the network of a Summary at that image size, without its optimizer."""
+    first, pixels = summary.calls[0], 3 * image_size**2
+    elements = sum(passes(call, fused) for call in summary.calls)
+    flops = 3 * summary.flop_counter
+    if first.kind in PRODUCTS:  # nobody needs the gradient of the images
+        elements -= elements_of(first)
+        flops -= 2 * multiply_adds(first)
+    indices = 0 if fused else sum(2 * math.prod(call.output_shape) for call in summary.calls if call.kind == WINDOW)
+    return Cost(flops=flops, bytes=elements * dtype.itemsize + indices * INDEX_BYTES + pixels * (1 + dtype.itemsize),
+                weight_bytes=3 * summary.parameters * dtype.itemsize,  # read forward and backward, gradient written
+                not_counted=tuple(summary.not_counted))
 
-    def note(module, inputs, output):
-        i, o = inputs[0].numel(), output.numel()
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            moved.append((3 if moved else 2) * (i + o))
-        elif isinstance(module, nn.BatchNorm2d):
-            moved.append(8 * i)
-        elif isinstance(module, nn.MaxPool2d):
-            moved.append(2 * (i + o))
-            indices.append(0 if fused else 2 * o)
-        elif isinstance(module, nn.ReLU):
-            moved.append(0 if fused else 5 * i)
 
-    for module in model.modules():
-        hooks.append(module.register_forward_hook(note))
-    model.eval()(torch.empty(1, 3, image_size, image_size, device="meta"))
-    for hook in hooks:
-        hook.remove()
-    return sum(moved), sum(indices)
+def passes(call: Row, fused: bool) -> int:
+    """Returns the elements that a call moves, forward and backward, by the rules above; 0 where none applies."""
+    if call.kind in PRODUCTS:
+        return 3 * elements_of(call)
+    if call.kind == WINDOW or call.kind in POOLS:
+        return 2 * elements_of(call)
+    inputs = math.prod(call.input_shape)
+    return inputs * {"BatchNorm2d": 8, ADD: 2 if fused else 6, **dict.fromkeys(ELEMENTWISE, 0 if fused else 5)}.get(
+        call.kind, 0)
+
+
+def multiply_adds(call: Row) -> int:
+    """Returns the multiply-adds of a product, each one MAdd more than FLOPs, but for the first of a sum; no bias."""
+    return call.madd - call.flops + math.prod(call.output_shape)
+
+
+def elements_of(call: Row) -> int:
+    """Returns the elements of a call's input and output together."""
+    return math.prod(call.input_shape) + math.prod(call.output_shape)
+
+
+def optimizer_bytes(optimizer: Optimizer) -> int:
+    """Returns the bytes that one step of an optimizer moves, by the state that it holds.
+
+    A fused kernel reads gradient, weight and state and writes weight and state. Otherwise each tensor of the state is
+    a pass of its own that reads the gradient again, and the one over the weights reads all of them once more.
+    """
+    moved = 0
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            values = optimizer.state.get(weight, {}).values()
+            state = [value for value in values if torch.is_tensor(value) and value.shape == weight.shape]
+            held = sum(tensor.nbytes for tensor in state)
+            if group.get("fused"):
+                moved += 3 * weight.nbytes + 2 * held
+            else:
+                moved += 2 * weight.nbytes + 2 * held + weight.nbytes * len(state) + max(held, weight.nbytes)
+    return moved

@@ -1,11 +1,19 @@
-"""A profile for people: a table, a stacked bar of the phases, a roofline."""
+"""A profile for people: measures, then writes tables, a stacked bar of the phases and a roofline."""
 
 import json
 import math
 from pathlib import Path
 
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from fasttrain.config import RunConfig
 from fasttrain.environment import versions
 from fasttrain.errors import ConfigError
+from fasttrain.perf.profile import Profile
+from fasttrain.perf.profile import profile as measure
+from fasttrain.perf.tables import new_table
 from fasttrain.perf.verdict import flop_rate
 from fasttrain.plotting import BLACK, BLUE, DARK, GRAY, GREEN, ORANGE, SKY, YELLOW, new_figure, save
 from fasttrain.runtime import memory_errors
@@ -19,11 +27,8 @@ PHASE_STYLES = {
 }
 
 
-def render(profile):
-    """A Profile as a rich renderable: phases, totals, ceilings, operators, verdict."""
-    from rich.console import Group
-    from rich.text import Text
-
+def render(profile: Profile) -> Group:
+    """Returns a Profile for rich to print: phases, totals, ceilings, operators, verdict."""
     result, details = profile.result, profile.details
     head = (f"{details['variant']}, batch {details['batch_size']}, {details['precision']}, "
             f"compile {details['compile']}, loader {details['loader']}, {details['steps']} steps a pass")
@@ -31,17 +36,7 @@ def render(profile):
                  Text(), operator_table(details["operators"]), Text(), Text(result["verdict"], style="bold"))
 
 
-def new_table(*columns):
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in columns:
-        table.add_column(name, justify="left" if name == columns[0] else "right", no_wrap=name != columns[0])
-    return table
-
-
-def phase_table(result, details):
+def phase_table(result: dict, details: dict) -> Table:
     table, total = new_table("phase (pass B)", "ms", "share"), result["split_step_ms"]
     for name, (label, _, _) in PHASE_STYLES.items():
         value = result["phases_ms"][name]
@@ -54,8 +49,8 @@ def phase_table(result, details):
     return table
 
 
-def ceiling_table(result, details):
-    table = new_table("pass A against what is measured here", "reached", "ceiling", "share")
+def ceiling_table(result: dict, details: dict) -> Table:
+    table = new_table("pass A against this machine's ceilings", "reached", "ceiling", "share", wrap=True)
     seconds, ceilings = result["step_ms"] / 1e3, result["ceilings"]
     table.add_row("arithmetic (MFU), GFLOP/s", f"{details['step_flops'] / seconds / 1e9:,.1f}",
                   f"{ceilings['matmul_flops'] / 1e9:,.1f}", f"{result['mfu']:.1%}")
@@ -63,20 +58,22 @@ def ceiling_table(result, details):
                   f"{ceilings['copy_bytes_per_second'] / 1e9:,.2f}", f"{result['bandwidth_share']:.1%}")
     table.add_row("images/s", f"{result['images_per_second']:,.1f}", "", "")
     table.add_row("idle or starting operators", "", "", f"{details['launch_share']:.1%}")
-    table.add_row("what measuring costs: pass A, pass B", f"{details['measuring_share']['whole']:.4%}",
+    table.add_row("cost of measuring: pass A, pass B", f"{details['measuring_share']['whole']:.4%}",
                   f"{details['measuring_share']['split']:.4%}", "")
+    if details["not_counted"]:
+        table.caption = f"memory: not counted are {', '.join(details['not_counted'])}"
     return table
 
 
-def operator_table(operators):
-    table = new_table("operator (pass C)", "ms a step", "share", "calls a step")
+def operator_table(operators: list[dict]) -> Table:
+    table = new_table("operator (pass C)", "ms a step", "share", "calls a step", wrap=True)
     for row in operators:
         name = row["name"] if len(row["name"]) <= 60 else row["name"][:59] + "…"
         table.add_row(name, f"{row['ms']:.3f}", f"{row['share']:.1%}", f"{row['calls']:,.0f}")
     return table
 
 
-def draw_phases(profile, path):
+def draw_phases(profile: Profile, path: Path) -> None:
     """Draws the step in pieces as a stacked bar beside the step as it trains, into a PNG of 1600 x 640 pixels."""
     result, details = profile.result, profile.details
     figure = new_figure(10, 4, f"{details['variant']}, batch {details['batch_size']}: where a step's time goes")
@@ -95,8 +92,8 @@ def draw_phases(profile, path):
     save(figure, path)
 
 
-def stack(axes, name, parts):
-    """One horizontal bar of labelled parts; numbers where they fit."""
+def stack(axes, name: str, parts: list[tuple[str, float]]) -> None:
+    """Draws one horizontal bar of labelled parts, with numbers where they fit."""
     left, total = 0.0, sum(value for _, value in parts)
     for key, value in parts:
         label, color, hatch = PHASE_STYLES[key]
@@ -107,7 +104,7 @@ def stack(axes, name, parts):
         left += value
 
 
-def draw_roofline(profile, path):
+def draw_roofline(profile: Profile, path: Path) -> None:
     """Draws the step under the machine's two measured roofs (Williams et al., CACM 2009), 1280 x 960 pixels."""
     result, details = profile.result, profile.details
     bandwidth, peak = result["ceilings"]["copy_bytes_per_second"], result["ceilings"]["matmul_flops"]
@@ -135,14 +132,12 @@ def draw_roofline(profile, path):
     save(figure, path)
 
 
-def profile(config, steps=30):
-    """Measures where a training step of `config` spends its time: (`Profile`, folder of what was written).
+def profile(config: RunConfig, steps: int = 30) -> tuple[Profile, Path]:
+    """Measures where a training step of `config` spends its time; returns the Profile and the folder of its files.
 
     The folder is `config.out`, default `profiles/<variant>`; it gets profile.json, details.json, trace.json.gz and two
     pictures. Raises ConfigError where it cannot be written or the batch does not fit into memory.
     """
-    from fasttrain.perf.profile import profile as measure
-
     folder = Path(config.out or Path("profiles") / config.variant)
     job = build(config)
     try:

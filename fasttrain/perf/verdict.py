@@ -1,16 +1,19 @@
-"""What bounds a training step, in one word and one sentence with the number that says so."""
+"""What bounds a training step: one word, and one sentence with the number that shows it."""
 
 from dataclasses import dataclass
 
-# A GPU runs behind the host, so a loader that keeps up is never waited for; a CPU does both in turn.
+# A GPU works behind the host and never waits for a loader that keeps up; a CPU loads and computes in turn.
 DATA_LIMIT = {"cuda": 0.05, "cpu": 0.5}
 LAUNCH_LIMIT = 0.3
 
 
 @dataclass(frozen=True)
 class Shares:
-    """Shares of a step's time. data: spent waiting for the loader. launch: nothing to do because operators are started
-    too slowly. bandwidth, mfu: what the bytes and FLOPs would take at the machine's ceilings."""
+    """Shares of a step's time.
+
+    data: waits for the loader. launch: idles because operators start too slowly. bandwidth, mfu: what the bytes and
+    the FLOPs would take at the machine's ceilings.
+    """
 
     data: float
     launch: float
@@ -18,8 +21,8 @@ class Shares:
     mfu: float
 
 
-def bound_by(shares, device_type):
-    """"data", "launch", "bandwidth" or "compute"."""
+def bound_by(shares: Shares, device_type: str) -> str:
+    """Returns "data", "launch", "bandwidth" or "compute"."""
     if shares.data > DATA_LIMIT[device_type]:
         return "data"
     if shares.launch > LAUNCH_LIMIT:
@@ -27,8 +30,8 @@ def bound_by(shares, device_type):
     return "bandwidth" if shares.bandwidth > shares.mfu else "compute"
 
 
-def sentence(bound, shares, ceilings, setting):
-    """The verdict. `setting`: dict of `loader`, `batch_size`, `compile`, `precision` and `device_type`."""
+def sentence(bound: str, shares: Shares, ceilings: dict[str, float], setting: dict) -> str:
+    """Returns the verdict. setting: `loader`, `batch_size`, `compile`, `precision` and `device_type`."""
     gpu = setting["device_type"] == "cuda"
     fact, advice = {
         "data": (f"{shares.data:.0%} of each step waits for the loader {setting['loader']}",
@@ -45,12 +48,12 @@ def sentence(bound, shares, ceilings, setting):
     return f"{bound}-bound: {fact}; try {advice}"
 
 
-def flop_rate(value):
-    """FLOP/s in words."""
+def flop_rate(value: float) -> str:
+    """Returns FLOP/s in words."""
     return f"{value / 1e12:,.1f} TFLOP/s" if value >= 1e12 else f"{value / 1e9:,.1f} GFLOP/s"
 
 
-def fewer_bytes(gpu, setting):
+def fewer_bytes(gpu: bool, setting: dict) -> str:
     if gpu and setting["precision"] == "fp32":
         return "--precision auto"
     if gpu and setting["compile"] == "off":
@@ -58,7 +61,7 @@ def fewer_bytes(gpu, setting):
     return f"a larger --batch-size than {setting['batch_size']}, or fewer pixels"
 
 
-def more_flops(gpu, mfu, setting):
+def more_flops(gpu: bool, mfu: float, setting: dict) -> str:
     if gpu and setting["precision"] == "fp32":
         return "--precision auto"
     if mfu < 0.5:

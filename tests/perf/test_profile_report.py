@@ -1,7 +1,8 @@
 """The table and the pictures of a profile."""
 
+import io
+
 import pytest
-from PIL import Image
 from rich.console import Console
 
 from fasttrain.perf.profile import PHASES, Profile
@@ -20,23 +21,44 @@ def found(request):
               "bound": "bandwidth", "verdict": "bandwidth-bound: [60%] of each step; try --compile auto"}
     details = {"variant": "resnet50_maxpool", "batch_size": 1024, "precision": "bf16", "compile": "reduce-overhead",
                "loader": "resident", "steps": 30, "device_type": "cuda", "step_flops": 2e12, "step_bytes": 3e10,
-               "loader_wait_ms": phases["loader_wait"], "launch_share": 0.02,
+               "not_counted": ["LayerNorm"], "loader_wait_ms": phases["loader_wait"], "launch_share": 0.02,
                "measuring_share": {"whole": 1e-5, "split": 2e-5},
                "operators": [{"name": "void kernel<" + "x" * 80 + ">", "ms": 1.5, "share": 0.3, "calls": 53.0}]}
     return Profile(result, details)
 
 
 def test_the_table_says_it_all_in_a_hundred_columns(found):
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=100, record=True, file=io.StringIO())
     console.print(render(found))
     text = console.export_text()
-    for word in ("loader wait", "host to device", "pass A", "pass B", "MFU", "40.0%", "60.0%", "[60%] of each step"):
+    for word in ("loader wait", "host to device", "pass A", "pass B", "MFU", "40.0%", "60.0%", "LayerNorm",
+                 found.result["verdict"]):
         assert word in text
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_the_pictures_have_their_sizes(found, tmp_path):
+def test_phases_are_stacked_beside_the_whole_step(found, figures, tmp_path):
     draw_phases(found, tmp_path / "phases.png")
+    (axes,) = figures[0].axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["in pieces", "as it trains"]
+    lengths = {}
+    for bar in axes.patches:
+        lengths.setdefault(round(bar.get_y()), []).append(bar.get_width())
+    pieces, whole = lengths.values()
+    assert pieces == pytest.approx(list(found.result["phases_ms"].values()))
+    assert sum(whole) == pytest.approx(found.result["step_ms"])
+    assert axes.get_title() == found.result["verdict"] and axes.get_xlabel() == "ms a step"
+    assert [text.get_text() for text in figures[0].legends[0].get_texts()][:6] == [
+        phase.replace("_", " ") for phase in PHASES]
+
+
+def test_the_step_stands_below_its_roof(found, figures, tmp_path):
     draw_roofline(found, tmp_path / "roofline.png")
-    assert Image.open(tmp_path / "phases.png").size == (1600, 640)
-    assert Image.open(tmp_path / "roofline.png").size == (1280, 960)
+    (axes,) = figures[0].axes
+    roofs, _, (point,) = [line.get_xydata() for line in axes.lines]
+    intensity, reached = point
+    assert intensity == pytest.approx(2e12 / 3e10)
+    assert reached == pytest.approx(2e12 / (found.result["step_ms"] / 1e3))
+    assert roofs[1] == pytest.approx([7.9e14 / 4.3e12, 7.9e14])  # the ridge
+    assert roofs[0][0] < intensity < roofs[2][0]
+    assert axes.get_xscale() == axes.get_yscale() == "log"

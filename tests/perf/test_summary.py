@@ -7,10 +7,12 @@ import math
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
 from fasttrain.errors import ConfigError
 from fasttrain.models import build_model
-from fasttrain.perf.summary import render, summarize, summarize_model
+from fasttrain.perf.summary import summarize, summarize_model
+from fasttrain.perf.summary_table import render
 
 # printed by torchstat 0.0.7 itself: (rows, params, MAdd, FLOPs, MemR+W in bytes)
 TORCHSTAT = {
@@ -182,7 +184,7 @@ def test_the_model_stays_as_it_was(device):
 
 def test_a_failed_pass_leaves_no_hooks():
     net = build_model("resnet18", "origin", seed=0)
-    net.fc = torch.nn.Linear(7, 7)
+    net.fc = nn.Linear(7, 7)
     with pytest.raises(RuntimeError):
         summarize_model(net)
     assert not any(module._forward_hooks for module in net.modules())
@@ -223,3 +225,67 @@ def test_render_marks_torchstats_last_row_totals():
     assert stated[-3:] == ["412,448", "800", "49,608,512"] and "*" in stated
     (columns,) = [line.split() for line in lines if line.startswith("sum of the rows")]
     assert columns[-3:] == ["47,412,256", "2,196,256", "49,608,512"]
+
+
+class Gate(nn.Module):
+    """What a summary by leaf modules alone would miss: operations without a module, parameters outside of leaves."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(8))
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return x + torch.nn.functional.silu(self.linear(x))
+
+
+class Strange(nn.Module):
+    """Layers with rules and layers without."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(3, 8, 4, 4), nn.GELU()
+        self.norm, self.gate = nn.LayerNorm(8), Gate()
+        self.attention, self.fc = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.norm(self.act(self.conv(x)).flatten(2).transpose(1, 2))
+        return self.fc(self.attention(self.gate(x), x, value=x)[0])
+
+
+@pytest.fixture
+def strange():
+    return summarize_model(Strange(), 8)
+
+
+def test_what_has_no_rule_is_named_and_has_no_numbers(strange):
+    missing = strange.not_counted
+    assert {"GELU", "LayerNorm", "silu in Gate"} <= set(missing)
+    assert any(name.endswith(" in MultiheadAttention") for name in missing)
+    assert not {"Conv2d", "Linear", "aten.add"} & set(missing)
+    written = json.loads(json.dumps(strange.to_json()))
+    assert written["not_counted"] == missing
+    assert row_of(strange, "norm") == {
+        "name": "norm", "input_shape": [4, 8], "output_shape": [4, 8], "params": 16, "memory_mb": 4 * 32 / 2**20,
+        "madd": None, "flops": None, "mem_read": None, "mem_write": None, "mem_rw": None}
+    conv, gate, fc = 8 * 4 * 48, 4 * 8 * 8, 4 * 8 * 5
+    assert strange.totals["flops"] == conv + 8 * 4 + gate + fc  # a convolution's bias counts, a linear layer's does not
+    added = [call.flops for call in strange.calls if call.name == "aten.add"]
+    assert added[0] == 4 * 8 and strange.true_totals["flops"] == strange.totals["flops"] + sum(added)
+    assert strange.true_totals["params"] == sum(p.numel() for p in Strange().parameters()) > strange.totals["params"]
+
+
+@pytest.mark.parametrize("console", [{}, {"force_terminal": True, "width": 80}])
+def test_the_table_says_what_is_not_counted(strange, console):
+    lines = rendered(strange, **console).splitlines()
+    said = [line.split()[0] for line in lines if "not counted" in line]
+    assert said == ["act", "norm"]
+    (line,) = [line for line in lines if line.startswith("Not counted")]
+    assert all(name in line for name in ("GELU", "LayerNorm", "silu in Gate"))
+
+
+@pytest.mark.parametrize("head", ["origin", "maxpool", "dropout"])
+@pytest.mark.parametrize("size", [32, 64, 97])
+def test_everything_in_the_six_variants_is_counted(head, size):
+    for arch in ("resnet18", "resnet50"):
+        assert summarize(arch, head, image_size=size).not_counted == []

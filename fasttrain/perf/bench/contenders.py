@@ -1,6 +1,8 @@
-"""The contenders that are fasttrain's own; see `contender` for what they answer."""
+"""fasttrain's own contenders in training; see `worker` for what one answers."""
 
 import numpy as np
+import torch
+from torch import nn
 
 from fasttrain import runtime as runtimes
 from fasttrain.config import RunConfig
@@ -10,7 +12,7 @@ from fasttrain.data.split import Split
 from fasttrain.models import build_model
 from fasttrain.perf import ceilings
 from fasttrain.perf.cost import step_cost
-from fasttrain.perf.timeline import Marks
+from fasttrain.perf.timeline import Timeline
 from fasttrain.train.build import build
 from fasttrain.train.compile import warm_up
 from fasttrain.train.events import EventLog, Sink
@@ -23,27 +25,34 @@ CLASSES = 200
 STEPS = {"cuda": (50, 100), "cpu": (3, 3)}
 
 
-def facts_of(step, loader_name):
-    """What a contender that trains with fasttrain's Step says of itself."""
-    config, runtime = step.config, step.runtime
-    return {"batch_size": config.batch_size, "precision": runtime.precision, "compile": runtime.compile,
-            "channels_last": runtime.channels_last, "loader": loader_name, "compile_seconds": step.compile_seconds,
-            "flops_per_image": step_cost(step).flops,
-            "matmul_flops": ceilings.matmul_flops(runtime.device, runtime.dtype)}
+def training_facts(batch_size: int, precision: str, compile: str, channels_last: bool, loader: str,
+                   compile_seconds: float, flops_per_image: int, device: torch.device, dtype: torch.dtype) -> dict:
+    """Returns what a contender that trains says of itself, its FLOP/s in a large matrix product among it."""
+    return {"batch_size": batch_size, "precision": precision, "compile": compile, "channels_last": channels_last,
+            "loader": loader, "compile_seconds": compile_seconds, "flops_per_image": flops_per_image,
+            "matmul_flops": ceilings.matmul_flops(device, dtype)}
 
 
-def refuse(text):
-    """A setting that does not run as it was asked for is no result."""
+def step_facts(step: Step, loader_name: str) -> dict:
+    """Returns the facts of a contender that trains with fasttrain's Step."""
+    batch_size, runtime = step.config.batch_size, step.runtime
+    return training_facts(batch_size, runtime.precision, runtime.compile, runtime.channels_last, loader_name,
+                          step.compile_seconds, step_cost(step).flops, runtime.device, runtime.dtype)
+
+
+def refuse(text: str) -> None:
+    """Fails, because the requested setting could not be applied."""
     raise RuntimeError(text)
 
 
 class StepAlone:
-    """The training step on one constant batch of noise: optimizer and metrics included, no loader, no evaluation.
+    """The training step on one constant batch of noise: with optimizer and metrics, without loader and evaluation.
 
-    config: the values of a RunConfig with numbers for batch size and rate. model: another network in the same step.
+    config: the values of a RunConfig with numbers for batch size and rate. steps: those of one measurement. model:
+    another network in the same step.
     """
 
-    def __init__(self, config, steps=None, model=None):
+    def __init__(self, config: dict, steps: int | None = None, model: nn.Module | None = None):
         config = RunConfig(**config)
         runtime = runtimes.resolve(config)
         split = noise(config.batch_size, config.image_size)
@@ -58,24 +67,23 @@ class StepAlone:
         self.train(untimed)
 
     @property
-    def facts(self):
-        return facts_of(self.step, "constant")
+    def facts(self) -> dict:
+        return step_facts(self.step, "constant")
 
-    def train(self, steps):
+    def train(self, steps: int) -> None:
         for number in range(steps):
             self.step.train(self.batch, 0.0, number, 0)
 
-    def measure(self):
-        marks = Marks(self.step.runtime.device)
-        marks.mark()
+    def measure(self) -> dict:
+        timeline = Timeline(self.step.runtime.device)
         self.train(self.steps)
-        marks.mark()
-        return {"seconds": float(marks.milliseconds().sum()) / 1e3, "images": self.steps * len(self.batch.labels),
+        timeline.mark("steps")
+        return {"seconds": sum(timeline.milliseconds()["steps"]) / 1e3, "images": self.steps * len(self.batch.labels),
                 "steps": self.steps, "peak_memory_bytes": peak_memory_bytes(self.step.runtime.device)}
 
 
-def noise(count, image_size):
-    """A Split of random pixels: zeros would run faster than images do."""
+def noise(count: int, image_size: int) -> Split:
+    """Returns a Split of random pixels: zeros would run faster than images do."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, image_size, image_size, 3), dtype=np.uint8)
     names = [f"class {k}" for k in range(CLASSES)]
     return Split(name="train", pixels=pixels, rows=np.arange(count), labels=np.arange(count) % CLASSES,
@@ -93,21 +101,21 @@ class Strict(Sink):
 
 
 class EndToEnd:
-    """fasttrain's own trainer: a measurement is an epoch of training and its evaluation.
+    """fasttrain's own trainer: one measurement is an epoch of training and its evaluation.
 
     `images` counts those trained on; `seconds` holds the evaluation too, `train_seconds` does not.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: dict):
         self.trainer = build(RunConfig(**config)).trainer(EventLog([Strict()]))
         self.trainer.warm_up()
         self.epoch = 0
 
     @property
-    def facts(self):
-        return facts_of(self.trainer.step, self.trainer.loader_name)
+    def facts(self) -> dict:
+        return step_facts(self.trainer.step, self.trainer.loader_name)
 
-    def measure(self):
+    def measure(self) -> dict:
         epoch = self.epoch % self.trainer.config.epochs
         self.epoch += 1
         train, val = self.trainer.train_epoch(epoch, StopFlag()), self.trainer.evaluate(epoch)

@@ -1,18 +1,20 @@
-"""`bench loader`: the same batches from every loader, and what they cost in time, CPU and memory.
+"""`fasttrain bench loader`: the same batches from every loader, and what they cost in time, CPU and memory.
 
-Each loader runs in a process of its own. They are built one after the other and then measured in turns (A B C A B C),
-so that what else the machine does hits all of them alike. The page cache is warm.
+The loaders are built one after the other and then measured in turns. The page cache is warm.
 """
 
+import argparse
 import contextlib
 import statistics
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from fasttrain.checks import choice, integer, number, optional
+from fasttrain.data.split import Split
 from fasttrain.errors import ConfigError
 from fasttrain.perf.bench import results
-from fasttrain.perf.bench.worker import Failure, Worker
+from fasttrain.perf.bench.race import Contender, take_turns
 from fasttrain.registry import LOADERS
 
 CONTENDER = "fasttrain.perf.bench.loader_contender:LoaderContender"
@@ -23,8 +25,8 @@ AUGMENTS = {
 }
 
 
-def some_of(check):
-    """A check: words with commas between them, each of which goes through `check`; a list comes out."""
+def some_of(check: Callable) -> Callable:
+    """Returns a check that turns words with commas between them into a list, each word through `check`."""
     return lambda name, value: results.listed(name, value, check)
 
 
@@ -43,25 +45,27 @@ OPTIONS = {
 }
 
 
-def add_arguments(command):
-    """Adds the flags of `fasttrain bench loader` to an argparse parser."""
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Adds the flags of `fasttrain bench loader`."""
     for name, (metavar, default, _, text) in OPTIONS.items():
         suffix = "" if default is None else f"; default {default}"
         command.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, default=default, help=text + suffix)
 
 
-def options(arguments):
-    """The arguments of `bench_loader` out of parsed flags; raises ConfigError for what cannot work."""
+def options(arguments: argparse.Namespace) -> dict:
+    """Returns the arguments of `bench_loader` by parsed flags; raises ConfigError for what cannot work."""
     return {name: check(f"--{name.replace('_', '-')}", getattr(arguments, name))
             for name, (_, _, check, _) in OPTIONS.items()}
 
 
-def bench_loader(loaders=None, augment=("crop-flip",), batch_size=(256,), data=None, image_size=64, classes=None,
-                 limit_train=None, device="auto", repeats=5, seconds=2.0, seed=0, report=print):
-    """Measures loaders on the training images of `data`: {"environment": {...}, "rows": [one dict for each]}.
+def bench_loader(loaders: list[str] | None = None, augment: Sequence[str] = ("crop-flip",),
+                 batch_size: Sequence[int] = (256,), data: str | None = None, image_size: int = 64,
+                 classes: int | None = None, limit_train: int | None = None, device: str = "auto", repeats: int = 5,
+                 seconds: float = 2.0, seed: int = 0, report: Callable[[str], None] = print) -> dict:
+    """Measures loaders on the training images of `data`; returns {"environment": {...}, "rows": [a dict for each]}.
 
     loaders: names; one that cannot run here raises ConfigError. None: all, and one that cannot run gets a row without
-    numbers that says why in "note". augment: keys of AUGMENTS. report: gets a line for what is going on. In a row,
+    numbers that says why in "note". augment: keys of AUGMENTS. report: gets a line for each step of the work. In a row,
     speeds are the spread over the repeats, CPU time (of all threads and workers) their median, and `build_seconds`
     last from the construction to the first batch: compiling, indexing, starting workers.
     """
@@ -88,68 +92,53 @@ def bench_loader(loaders=None, augment=("crop-flip",), batch_size=(256,), data=N
     return {"environment": environment, "rows": rows}
 
 
-def compare(loaders, setting, repeats, report):
-    """Measures loaders in turns, in one setting: {loader: the measured values of its row}."""
+def compare(loaders: list[str] | None, setting: dict, repeats: int, report: Callable[[str], None]) -> dict[str, dict]:
+    """Races loaders in one setting; returns {loader: the measured values of its row}."""
+    contenders = [Contender(name, CONTENDER, {"loader": name, **setting}) for name in loaders or LOADERS.names()]
     with contextlib.ExitStack() as stack:
-        entrants = {name: Entrant(name) for name in loaders or LOADERS.names()}
-        for entrant in entrants.values():
-            entrant.start(setting, stack)
-            if entrant.failure and loaders:
-                raise ConfigError(entrant.note)
-            report(f"  {entrant.note or f'{entrant.name}: built in {entrant.build_seconds:.1f} s'}")
-        first = next((c for c in entrants.values() if not c.failure), None)
-        for entrant in entrants.values():
-            entrant.hold_against(first)
-        for _ in range(repeats):
-            for entrant in entrants.values():
-                entrant.go()
-        return {name: entrant.values() for name, entrant in entrants.items()}
+        for contender in contenders:
+            contender.start(stack)
+            if contender.failure and loaders:
+                raise ConfigError(failure_note(contender))
+            report("  " + (failure_note(contender) if contender.failure else
+                           f"{contender.name}: built in {contender.facts['build_seconds']:.1f} s"))
+        for contender in take_turns(contenders, repeats):
+            if contender.failure:
+                report(f"  {failure_note(contender)}")
+    first = next((contender for contender in contenders if contender.worker), None)
+    return {contender.name: values_of(contender, first) for contender in contenders}
 
 
-class Entrant:
-    """A loader with what it measured so far; one that failed stays out of further turns. note: what is to be said."""
+def values_of(contender: Contender, first: Contender) -> dict:
+    """Returns what the row says; a loader that failed, if only at the end, has no numbers.
 
-    def __init__(self, name):
-        self.name, self.worker, self.build_seconds, self.samples = name, None, None, []
-        self.failure, self.note = False, ""
-
-    def start(self, setting, stack):
-        """Builds the loader in its process, which ends with `stack`."""
-        with self.failing():
-            self.worker = stack.enter_context(Worker(CONTENDER, {"loader": self.name, **setting}))
-            self.build_seconds = self.worker.facts["build_seconds"]
-            self.images = np.frombuffer(bytes.fromhex(self.worker.facts["images"]), np.uint8).astype(int)
-
-    def hold_against(self, other):
-        """Notes by how much the first images differ from those of another loader."""
-        if not self.failure and (difference := np.abs(self.images - other.images).max()):
-            self.note = f"loader {self.name}: differs from {other.name} by up to {difference} gray levels"
-
-    def go(self):
-        if not self.failure:
-            with self.failing():
-                self.samples.append(self.worker.measure())
-
-    @contextlib.contextmanager
-    def failing(self):
-        try:
-            yield
-        except Failure as failure:
-            self.failure, reason = True, str(failure)
-            self.note = reason if reason.startswith("loader ") else f"loader {self.name}: {reason}"
-
-    def values(self):
-        """What the row says; a loader that failed, if only at the end, has no numbers."""
-        if self.failure:
-            return {"images_per_second": results.spread([]), "cpu_us_per_image": None, "build_seconds": None,
-                    "peak_rss_bytes": None, "note": self.note}
-        return {"images_per_second": results.spread(s["images"] / s["seconds"] for s in self.samples),
-                "cpu_us_per_image": statistics.median(1e6 * s["cpu_seconds"] / s["images"] for s in self.samples),
-                "build_seconds": self.build_seconds,
-                "peak_rss_bytes": max(sample["peak_rss_bytes"] for sample in self.samples), "note": self.note}
+    The note tells why it failed, or how its first images differ from those of the loader `first`.
+    """
+    if contender.failure:
+        return {"images_per_second": results.spread([]), "cpu_us_per_image": None, "build_seconds": None,
+                "peak_rss_bytes": None, "note": failure_note(contender)}
+    samples = contender.samples
+    return {"images_per_second": results.spread(contender.speeds),
+            "cpu_us_per_image": statistics.median(1e6 * s["cpu_seconds"] / s["images"] for s in samples),
+            "build_seconds": contender.facts["build_seconds"],
+            "peak_rss_bytes": max(sample["peak_rss_bytes"] for sample in samples),
+            "note": difference_note(contender, first)}
 
 
-def warm_page_cache(split):
+def failure_note(contender: Contender) -> str:
+    """Returns why a loader failed, with its name in front."""
+    reason = str(contender.failure)
+    return reason if reason.startswith("loader ") else f"loader {contender.name}: {reason}"
+
+
+def difference_note(contender: Contender, other: Contender) -> str:
+    """Returns by how much the first images of two loaders differ; nothing where they do not."""
+    ours, theirs = (np.frombuffer(bytes.fromhex(c.facts["images"]), np.uint8).astype(int) for c in (contender, other))
+    difference = np.abs(ours - theirs).max()
+    return f"loader {contender.name}: differs from {other.name} by up to {difference} gray levels" if difference else ""
+
+
+def warm_page_cache(split: Split) -> None:
     """Reads once what the loaders will read, so that no disk is measured."""
     for array in (split.pixels, split.jpeg):
         if array is not None:

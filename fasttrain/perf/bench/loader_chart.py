@@ -1,29 +1,26 @@
 """The result of `bench loader` as tables and as a picture."""
 
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
 from fasttrain.format import size
+from fasttrain.perf.tables import new_table
 from fasttrain.plotting import BLUE, ORANGE, draw_bars, new_figure, save
 
 BAR_INCHES, PANEL_INCHES = 0.36, 0.9
 BASELINE, CEILING = "torch", "constant"
 
 
-def render(result):
-    """A rich renderable: a table for each augmentation and batch size, then the notes."""
-    from rich.console import Group
-    from rich.text import Text
-
+def render(result: dict) -> Group:
+    """Returns for rich to print: a table for each augmentation and batch size, then the notes."""
     notes = dict.fromkeys(row["note"] for row in result["rows"] if row["note"])
     return Group(*(table(title, rows) for title, rows in groups(result).items()), *map(Text, notes))
 
 
-def table(title, rows):
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    columns = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    columns.add_column("loader", no_wrap=True)
-    for name in ("images/s (min - max)", "CPU us", f"{BASELINE} takes", "built in", "memory"):
-        columns.add_column(name, justify="right", no_wrap=True)
+def table(title: str, rows: list[dict]) -> Table:
+    columns = new_table("loader", "images/s (min - max)", "CPU us", f"{BASELINE} takes", "built in", "memory",
+                        title=title)
     for row in rows:
         speed = row["images_per_second"]
         columns.add_row(row["loader"], f"{number(speed['median'])} ({number(speed['min'])} - {number(speed['max'])})",
@@ -32,8 +29,8 @@ def table(title, rows):
     return columns
 
 
-def groups(result):
-    """{title: its rows}: those with numbers, by augmentation, batch size and device."""
+def groups(result: dict) -> dict[str, list[dict]]:
+    """Returns the rows with numbers by title: augmentation, batch size and device."""
     found = {}
     for row in result["rows"]:
         if row["images_per_second"]["median"] is not None:
@@ -42,16 +39,16 @@ def groups(result):
     return found
 
 
-def against_baseline(row, rows):
-    """How many times the row's CPU time the plain DataLoader takes, as text; nothing where that was not measured."""
+def against_baseline(row: dict, rows: list[dict]) -> str:
+    """Returns how many times the row's CPU time the plain DataLoader takes; nothing where that was not measured."""
     baseline = next((other["cpu_us_per_image"] for other in rows if other["loader"] == BASELINE), None)
     if baseline is None or row["loader"] == BASELINE:
         return ""
     return f"{number(baseline / row['cpu_us_per_image'])} x"
 
 
-def number(value):
-    """A positive number with three digits: 0.00031, 3.42, 51.3, 16.7k, 2.89G."""
+def number(value: float) -> str:
+    """Returns a positive number with three digits: 0.00031, 3.42, 51.3, 16.7k, 2.89G."""
     for unit in ("", "k", "M"):
         if value < 999.5:
             return f"{value:.3g}{unit}"
@@ -59,7 +56,7 @@ def number(value):
     return f"{value:.3g}G"
 
 
-def draw(result, path):
+def draw(result: dict, path: str) -> None:
     """Draws speed and CPU time of each loader into a PNG, a pair of panels for each augmentation and batch size.
 
     Axes are logarithmic, because loaders differ by orders of magnitude; whiskers span the repeats. `constant`, which

@@ -1,4 +1,4 @@
-"""One loader in a process of its own, so that its threads, its CPU time and its peak of memory are its own."""
+"""A loader as a contender: its process has its threads, CPU time and peak of memory to itself."""
 
 import multiprocessing
 import os
@@ -12,18 +12,20 @@ from fasttrain.data import loaders
 from fasttrain.data.batch import LoaderSpec
 from fasttrain.data.pack import open_pack
 from fasttrain.data.sources import open_source
+from fasttrain.data.split import Split
 
 SAMPLES = 8  # images of the first batch that the parent holds against those of other loaders
 
 
 class LoaderContender:
-    """See `worker`, for a loader instead of a training step.
+    """Delivers batches as fast as the loader can.
 
-    source: arguments of `open_split`. augment: keys of an Augment. seconds: how long a measurement takes, about.
-    facts: "build_seconds" from construction to the first batch, "images": its first ones, bytes as hexadecimal digits.
+    source: arguments of `open_split`. augment: keys of an Augment. seconds: about how long a measurement takes. facts:
+    "build_seconds", from construction to the first batch; "images", the first ones, as hexadecimal digits.
     """
 
-    def __init__(self, loader, augment, batch_size, device, source, seed, seconds):
+    def __init__(self, loader: str, augment: dict, batch_size: int, device: str, source: dict, seed: int,
+                 seconds: float):
         split = open_split(**source)
         self.device, self.epoch = torch.device(device), 0
         self.synchronize()
@@ -35,23 +37,23 @@ class LoaderContender:
                       "images": images[:SAMPLES].numpy().tobytes().hex()}
         self.calibrate(seconds)
 
-    def synchronize(self):
+    def synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def calibrate(self, wanted):
-        """Warms up, and sets how many steps a measurement takes: doubles them until they take half the time wanted."""
+    def calibrate(self, wanted: float) -> None:
+        """Warms up and sets the steps of a measurement: doubles them until they take half the time wanted."""
         self.steps, seconds = 1, 0.0
         while seconds < wanted / 2:
             self.steps *= 2
             seconds = self.measure()["seconds"]
         self.steps = max(1, round(self.steps * wanted / seconds))
 
-    def measure(self):
-        """{"images", "seconds", "cpu_seconds"} of one measurement, and "peak_rss_bytes" so far.
+    def measure(self) -> dict:
+        """Returns "images", "seconds" and "cpu_seconds" of one measurement, and "peak_rss_bytes" so far.
 
-        Each pass runs to the end of its epoch (and starts in the middle of one if need be), so that nothing is decoded
-        ahead when the clocks stop.
+        Each pass runs to the end of its epoch, and may start in the middle of it, so that nothing is decoded ahead when
+        the clocks stop.
         """
         left, images, whole = self.steps, 0, len(self.loader)
         cpu, started = cpu_seconds(), time.perf_counter()
@@ -67,13 +69,13 @@ class LoaderContender:
                 "peak_rss_bytes": peak_rss_bytes()}
 
 
-def open_split(data, image_size, classes, limit):
-    """The training Split of what `--data` names, packed on first use."""
+def open_split(data: str | None, image_size: int, classes: int | None, limit: int | None) -> Split:
+    """Returns the training Split of what `--data` names, packed on first use."""
     return open_pack(open_source(data), image_size).split("train", classes, limit)
 
 
-def cpu_seconds():
-    """CPU time of this process with all its threads, and of its living children, such as a DataLoader's workers."""
+def cpu_seconds() -> float:
+    """Returns the CPU time of this process, all threads, and of its living children, such as a DataLoader's workers."""
     ticks = 0
     for child in multiprocessing.active_children():
         fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
@@ -81,17 +83,17 @@ def cpu_seconds():
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def peak_rss_bytes():
-    """The most memory that was resident in this process, and what its children now hold for themselves.
+def peak_rss_bytes() -> int:
+    """Returns the peak of resident memory of this process plus what its children now hold for themselves.
 
-    Pages of the pack that are mapped count. The peak is the kernel's for this program alone: getrusage would also tell
-    that of the process which started it.
+    Mapped pages of the pack count. The kernel keeps this peak for the program alone; getrusage starts from that of the
+    parent process.
     """
     own = proc_bytes("self/status", "VmHWM")
     return own + sum(proc_bytes(f"{child.pid}/smaps_rollup", "Private_") for child in multiprocessing.active_children())
 
 
-def proc_bytes(file, prefix):
-    """The sum of the lines of a file of /proc that start with `prefix`, which are in kB."""
+def proc_bytes(file: str, prefix: str) -> int:
+    """Returns the sum of the lines of a file of /proc that start with `prefix`, which are in kB."""
     lines = Path("/proc", file).read_text().splitlines()
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(prefix))

@@ -1,8 +1,9 @@
-"""The peers, which live beside the package: others' trainers and networks are no part of what is installed."""
+"""Finds the peers: others' trainers and networks, which lie beside the package and are not installed with it."""
 
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import fasttrain
 from fasttrain.errors import ConfigError
@@ -10,11 +11,11 @@ from fasttrain.errors import ConfigError
 NAME = "benchmarks.peers"
 
 
-def load_peers():
+def load_peers() -> ModuleType:
     """Returns the package benchmarks.peers of the source tree; ConfigError where fasttrain was installed without it."""
     file = Path(fasttrain.__file__).resolve().parents[1] / "benchmarks" / "peers" / "__init__.py"
     if not file.is_file():
-        raise ConfigError("--peers: benchmarks/peers is no part of an installed fasttrain; run this from a clone of it")
+        raise ConfigError("--peers: an installed fasttrain has no benchmarks/peers; run this from a clone of fasttrain")
     if NAME in sys.modules:
         return sys.modules[NAME]
     spec = importlib.util.spec_from_file_location(NAME, file)

@@ -1,8 +1,12 @@
 """The rows of `bench step` and `bench e2e`."""
 
+from collections.abc import Sequence
+
+from fasttrain.config import RunConfig
+from fasttrain.perf.bench.race import Contender
 from fasttrain.perf.bench.results import spread
 
-# what a row says of how it was run, in words
+# how each setting of a row reads
 SETTINGS = {
     "batch_size": "batch {}".format, "precision": str,
     "compile": lambda value: "eager" if value == "off" else f"compile {value}",
@@ -10,13 +14,21 @@ SETTINGS = {
 }
 
 
-def make_row(config, name, facts, samples):
-    """The row of a contender that ran.
+def make_row(contender: Contender, samples: list[dict], name: str | None = None) -> dict:
+    """Returns the row of a contender that trains with the RunConfig in its settings, from some of its measurements.
 
-    facts: `batch_size`, `precision`, `compile`, `channels_last`, `loader`, `compile_seconds`, `flops_per_image` (in
-    training) and `matmul_flops` (the ceiling measured beside it). samples: measurements, each with `seconds`, `images`,
-    `steps` and `peak_memory_bytes`.
+    samples: each with `seconds`, `images`, `steps` and `peak_memory_bytes`. One that ran out of memory or failed has no
+    numbers but a status "oom" or "error". name: that of the row, if not the contender's.
     """
+    config, name = RunConfig(**contender.settings["config"]), name or contender.name
+    if contender.failure:
+        return {**identity(config, name, {}), "images_per_second": spread([]), "step_ms": spread([]),
+                "compile_seconds": None, "peak_memory_bytes": None, "mfu": None, "status": contender.failure.status}
+    return training_row(config, name, contender.facts, samples)
+
+
+def training_row(config: RunConfig, name: str, facts: dict, samples: list[dict]) -> dict:
+    """Returns the row of what trained with a RunConfig. facts: see `contenders.training_facts`."""
     speed = spread(sample["images"] / sample["seconds"] for sample in samples)
     return {**identity(config, name, facts),
             "images_per_second": speed,
@@ -27,43 +39,36 @@ def make_row(config, name, facts, samples):
             "status": "ok"}
 
 
-def share_ceilings(rows, ceilings):
-    """Sets the MFU of each row against the highest ceiling that any row of its precision measured.
+def share_ceilings(rows: list[dict], contenders: list[Contender]) -> None:
+    """Sets the MFU of each row against the highest ceiling that any row's contender measured in its precision.
 
-    ceilings: the `matmul_flops` of each row's facts, None where it failed. What runs beside a bench lowers a ceiling.
+    What runs beside a benchmark lowers a ceiling.
     """
+    ceilings = [0 if contender.failure else contender.facts["matmul_flops"] for contender in contenders]
     highest = {}
     for row, ceiling in zip(rows, ceilings, strict=True):
-        highest[row["precision"]] = max(ceiling or 0, highest.get(row["precision"], 0))
+        highest[row["precision"]] = max(ceiling, highest.get(row["precision"], 0))
     for row, ceiling in zip(rows, ceilings, strict=True):
         if ceiling:
             row["mfu"] *= ceiling / highest[row["precision"]]
 
 
-def failed_row(config, name, status):
-    """The row of a contender that ran out of memory ("oom") or failed ("error"): it holds no numbers.
-
-    config: what it was asked to do.
-    """
-    return {**identity(config, name, {}), "images_per_second": spread([]), "step_ms": spread([]),
-            "compile_seconds": None, "peak_memory_bytes": None, "mfu": None, "status": status}
-
-
-def identity(config, name, facts):
+def identity(config: RunConfig, name: str, facts: dict) -> dict:
+    """Returns what a row says of how it was run: as the facts tell, else as it was asked for."""
     return {"arch": config.arch, "head": config.head, **{key: facts.get(key, getattr(config, key)) for key in SETTINGS},
             "name": name}
 
 
-def labels(rows, apart=()):
-    """(what all rows share, [what tells each row from the others]) in words, without the settings named in `apart`."""
+def labels(rows: list[dict], apart: Sequence[str] = ()) -> tuple[str, list[str]]:
+    """Returns what all rows share and what tells each from the others, in words, without the settings in `apart`."""
     words = [in_words(row, apart) for row in rows]
     shared = {key: text for key, text in words[0].items() if all(other.get(key) == text for other in words)}
     own = [", ".join(text for key, text in row.items() if key not in shared) for row in words]
     return ", ".join(shared.values()), [text or row["name"] for text, row in zip(own, rows, strict=True)]
 
 
-def in_words(row, apart):
-    """{setting: text} of a row: its variant first, then its name if that is another one."""
+def in_words(row: dict, apart: Sequence[str]) -> dict[str, str]:
+    """Returns {setting: text} of a row: its variant first, then its name if that is another one."""
     variant = f"{row['arch']}_{row['head']}"
     return {"variant": variant, **({} if row["name"] == variant else {"name": row["name"]}),
             **{key: say(row[key]) for key, say in SETTINGS.items() if key not in apart and row[key] is not None}}

@@ -1,14 +1,17 @@
 """`fasttrain bench step`: the training step alone, on one constant batch, over a grid of settings."""
 
+import argparse
+import contextlib
 import importlib.util
 import itertools
+from collections.abc import Callable
 
 from fasttrain.checks import boolean, choice, integer, optional
 from fasttrain.config import COMPILE_MODES, PRECISIONS, RunConfig
 from fasttrain.perf.bench.peers import load_peers
+from fasttrain.perf.bench.race import Contender, take_turns
 from fasttrain.perf.bench.results import environment, listed
-from fasttrain.perf.bench.rows import failed_row, labels, make_row, share_ceilings
-from fasttrain.perf.bench.worker import Failure, Worker
+from fasttrain.perf.bench.rows import labels, make_row, share_ceilings
 from fasttrain.registry import ARCHS, HEADS, split_variant, variants
 
 CONTENDER = "fasttrain.perf.bench.contenders:StepAlone"
@@ -21,8 +24,8 @@ GRID = {
 FIXED = {"stem": "standard", "image-size": 64, "device": "auto"}
 
 
-def add_arguments(command):
-    """Adds the flags of `fasttrain bench step` to an argparse parser."""
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Adds the flags of `fasttrain bench step`."""
     for name, (default, _) in GRID.items():
         short = ["-a"] if name == "arch" else []
         command.add_argument(*short, f"--{name}", default=default, metavar="A,B,...", help=f"default {default}")
@@ -34,8 +37,8 @@ def add_arguments(command):
     command.add_argument("--repeats", default=5, metavar="N", help="measurements of each setting; default 5")
 
 
-def options(arguments):
-    """The arguments of `bench_step` out of parsed flags; raises ConfigError for what cannot work."""
+def options(arguments: argparse.Namespace) -> dict:
+    """Returns the arguments of `bench_step` by parsed flags; raises ConfigError for what cannot work."""
     given = {name: getattr(arguments, name.replace("-", "_")) for name in (*GRID, *FIXED)}
     axes = {name.replace("-", "_"): listed(f"--{name}", given[name], check)
             for name, (_, check) in GRID.items()}
@@ -44,8 +47,8 @@ def options(arguments):
             "repeats": integer(1)("--repeats", arguments.repeats), "peers": arguments.peers}
 
 
-def grid(base, axes):
-    """A RunConfig for each combination, without `auto`. base: values of a RunConfig; axes: lists of values by name.
+def grid(base: dict, axes: dict[str, list]) -> list[RunConfig]:
+    """Returns a RunConfig for each combination, without `auto`. base: values of a RunConfig; axes: values by name.
 
     Raises ConfigError for a value that is wrong or that this machine cannot do.
     """
@@ -59,33 +62,32 @@ def grid(base, axes):
             for config, runtime in zip(configs, chosen, strict=True)]
 
 
-def bench_step(configs, steps=None, repeats=5, peers=False, report=print):
-    """Measures the step of each RunConfig in a process of its own, one after the other: {"environment", "rows"}.
+def bench_step(configs: list[RunConfig], steps: int | None = None, repeats: int = 5, peers: bool = False,
+               report: Callable[[str], None] = print) -> dict:
+    """Measures the step of each RunConfig, one process after the other; returns {"environment", "rows"}.
 
-    Out of memory is a row as well. peers: also with the networks of benchmarks/peers that are installed. report: gets a
-    line for each.
+    What runs out of memory has a row as well. peers: also races the networks of benchmarks/peers that are installed.
+    report: gets a line for each row.
     """
-    contenders = {"fasttrain": CONTENDER, **(networks(report) if peers else {})}
-    settings, rows, ceilings = environment(steps=steps, repeats=repeats), [], []
-    for config, (library, contender) in itertools.product(configs, contenders.items()):
+    sources = {"fasttrain": CONTENDER, **(networks(report) if peers else {})}
+    settings, rows, contenders = environment(steps=steps, repeats=repeats), [], []
+    for config, (library, source) in itertools.product(configs, sources.items()):
         name = config.variant if library == "fasttrain" else f"{library} {config.arch}"
-        try:
-            with Worker(contender, {"config": config.to_dict(), "steps": steps}) as worker:
-                samples = [worker.measure() for _ in range(repeats)]
-                row, ceiling = make_row(config, name, worker.facts, samples), worker.facts["matmul_flops"]
-            result = f"{row['images_per_second']['median']:,.1f} images/s"
-        except Failure as failure:
-            row, ceiling = failed_row(config, name, failure.status), None
-            result = f"{failure.status}: {failure}"
-        rows.append(row)
-        ceilings.append(ceiling)
-        report(f"{labels([row])[0]}: {result}")
-    share_ceilings(rows, ceilings)
+        contender = Contender(name, source, {"config": config.to_dict(), "steps": steps})
+        with contextlib.ExitStack() as stack:
+            contender.start(stack)
+            list(take_turns([contender], repeats))
+        rows.append(make_row(contender, contender.samples))
+        contenders.append(contender)
+        result = f"{contender.failure.status}: {contender.failure}" if contender.failure else (
+            f"{rows[-1]['images_per_second']['median']:,.1f} images/s")
+        report(f"{labels(rows[-1:])[0]}: {result}")
+    share_ceilings(rows, contenders)
     return {"environment": settings, "rows": rows}
 
 
-def networks(report):
-    """The contenders that run other libraries' networks, by library; tells which are not installed."""
+def networks(report: Callable[[str], None]) -> dict[str, str]:
+    """Returns the contenders that run other libraries' networks, by library; reports which are not installed."""
     known = load_peers().NETWORKS
     for library in known:
         if importlib.util.find_spec(library) is None:

@@ -1,29 +1,26 @@
 """The rows of `bench step` and `bench e2e` as a table and as a picture."""
 
 import numpy as np
+from rich.console import Group
 
 from fasttrain.format import duration, size
 from fasttrain.perf.bench.rows import labels
+from fasttrain.perf.tables import new_table
 from fasttrain.plotting import BLUE, GRAY, draw_bars, dress_panel, legend_below, look, new_figure, save
 
 FIRST = ("fasttrain", "resnet")  # our own bars stand out from those of peers
 
 
-def render(result):
-    """A result as a rich renderable; what ran out of memory or failed says so in the place of its numbers."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Group
-    from rich.table import Table
-
+def render(result: dict) -> Group:
+    """Returns a result for rich to print; what ran out of memory or failed says so in the place of its numbers."""
     rows = result["rows"]
     shared, names = labels(rows)
     own = [row["name"] for row in rows]
     told_apart = len(set(own)) == len(own) > 1
     if told_apart:  # the settings then stand below, once for all rows that have them
         names, settings = own, [text.removeprefix(name).lstrip(", ") for name, text in zip(own, names, strict=True)]
-    table = Table("contender", title=shared, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("images/s", "min - max", "ms/step", "MFU", "compile", "memory"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = new_table("contender", "images/s", "min - max", "ms/step", "MFU", "compile", "memory", title=shared,
+                      wrap=True)
     for name, row in zip(names, rows, strict=True):
         speed, step_ms = row["images_per_second"], row["step_ms"]["median"]
         numbers = (row["status"],) if row["status"] != "ok" else (
@@ -37,8 +34,8 @@ def render(result):
     return Group(table, *([""] if lines else []), *lines)
 
 
-def legend(names, settings):
-    """A line for each kind of settings, with the names of the rows that have it."""
+def legend(names: list[str], settings: list[str]) -> list[str]:
+    """Returns a line for each kind of settings, with the names of the rows that have it."""
     users = {}
     for name, text in zip(names, settings, strict=True):
         if text:
@@ -46,7 +43,7 @@ def legend(names, settings):
     return [f"{text}: {'; '.join(own)}" for text, own in users.items()]
 
 
-def draw(result, path):
+def draw(result: dict, path: str) -> None:
     """Draws a result into a PNG: lines over the batch size where that varies, else bars; whiskers from min to max."""
     rows, machine = result["rows"], result["environment"]["cpu"]
     for device in result["environment"].get("devices", []):
@@ -97,12 +94,12 @@ def draw_speeds(rows, names, path, title):
     save(figure, path)
 
 
-def rate(value):
-    """Images a second, in as many digits as mean something."""
+def rate(value: float) -> str:
+    """Returns images a second with as many digits as mean something."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
-def whiskers_of(row):
-    """How far the slowest and the fastest measurement lie from the median, in images a second."""
+def whiskers_of(row: dict) -> tuple[float, float]:
+    """Returns how far the slowest and the fastest measurement lie from the median, in images a second."""
     speed = row["images_per_second"]
     return speed["median"] - speed["min"], speed["max"] - speed["median"]

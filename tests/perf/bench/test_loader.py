@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fasttrain.cli.main import main
 from fasttrain.errors import ConfigError, DataError
-from fasttrain.perf.bench import loader, loader_chart
+from fasttrain.perf.bench import loader_chart, race
 from fasttrain.perf.bench.loader import bench_loader
 from fasttrain.perf.bench.loader_contender import LoaderContender, peak_rss_bytes
 from fasttrain.perf.bench.worker import Failure
@@ -25,7 +26,7 @@ class Fake:
 
     turns, broken = [], {}
 
-    def __init__(self, contender, settings):
+    def __init__(self, source, settings, environment=None):
         self.name, self.calls = settings["loader"], 0
         self.fail("build")
         first = np.full(8, settings["loader"] == "torch", np.uint8)
@@ -51,7 +52,7 @@ class Fake:
 @pytest.fixture
 def fakes(monkeypatch):
     """Puts fake workers in the place of processes."""
-    monkeypatch.setattr(loader, "Worker", Fake)
+    monkeypatch.setattr(race, "Worker", Fake)
     monkeypatch.setattr(Fake, "turns", [])
     monkeypatch.setattr(Fake, "broken", {})
     return Fake
@@ -119,18 +120,23 @@ def test_the_command_writes_prints_and_draws(fakes, capsys, tmp_path):
     assert code == 0
     result = json.loads((tmp_path / "r.json").read_text())
     assert [row["loader"] for row in result["rows"]] == 2 * LOADERS.names()
-    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+    assert Image.open(tmp_path / "r.png").format == "PNG"
     assert "augment crop-flip, batch size 8, cpu" in out and "loader ffcv: not here" in out
     assert max(map(len, out.splitlines())) <= 80 and "…" not in out
     assert "resident: built in 0.5 s" in err
 
 
 @pytest.mark.parametrize("names", [["torch"], ["constant"], ["resident", "torch"], []])
-def test_any_choice_of_loaders_is_drawn(fakes, tmp_path, names):
+def test_any_choice_of_loaders_is_drawn_in_speed_and_cpu_time(fakes, figures, tmp_path, names):
     result = bench_loader(["resident", "torch", "constant"], **FAST)
     result["rows"] = [row for row in result["rows"] if row["loader"] in names]
     loader_chart.draw(result, tmp_path / "chart.png")
-    assert (tmp_path / "chart.png").stat().st_size > 1000
+    drawn = [name for name in names if name != "constant"]
+    assert len(figures[0].axes) == (2 if drawn else 0)
+    for axes, text in zip(figures[0].axes, ("24", "1"), strict=False):
+        assert sorted(label.get_text() for label in axes.get_yticklabels()) == drawn
+        assert [shown.get_text().split()[0] for shown in axes.texts] == [text] * len(drawn)
+        assert len(axes.patches) == len(drawn) and axes.get_xscale() == "log"
     loader_chart.render(result)
 
 

@@ -77,7 +77,7 @@ def shared_config():
     return fit_to_data(config, len(train)), train, val
 
 
-def test_bench_step_has_a_row_for_each_setting_and_for_what_fails(fakes, tmp_path, capsys):
+def test_bench_step_has_a_row_for_each_setting_and_for_what_fails(fakes, figures, tmp_path):
     said = []
     result = bench_step(grid({"device": "cpu"}, {"batch_size": [4, 5]}), steps=3, repeats=3, report=said.append)
     good, oom = result["rows"]
@@ -91,10 +91,13 @@ def test_bench_step_has_a_row_for_each_setting_and_for_what_fails(fakes, tmp_pat
     assert said[1].endswith("oom: a batch of 5")
     json.dumps(result)
     training_chart.draw(result, tmp_path / "bars.png")
-    assert (tmp_path / "bars.png").stat().st_size > 1000
+    (axes,) = figures[0].axes
+    assert [label.get_text().split(",")[0] for label in axes.get_yticklabels()] == ["batch 4", "batch 5"]
+    assert [text.get_text().strip() for text in axes.texts] == ["24.0", "oom"] and axes.get_xlabel() == "images/s"
+    assert axes.patches[0].get_width() == 24
 
 
-def test_bench_e2e_takes_turns_cold_and_warm(fakes, tmp_path, monkeypatch):
+def test_bench_e2e_takes_turns_cold_and_warm(fakes, figures, tmp_path, monkeypatch):
     monkeypatch.setattr(peers, "TRAINERS", {"peer": "fake_contenders:Broken"})
     said = []
     result = bench_e2e(RunConfig(**TINY, batch_size=4), rounds=2, peers=True, empty_cache=True, report=said.append)
@@ -113,6 +116,9 @@ def test_bench_e2e_takes_turns_cold_and_warm(fakes, tmp_path, monkeypatch):
     images = result["environment"]["settings"]["images"]
     assert images["train"]["images"] == 12 and images["val"]["images"] == 6
     training_chart.draw(result, tmp_path / "bars.png")
+    (axes,) = figures[0].axes
+    assert all(label.get_text().startswith(name) for label, name in zip(axes.get_yticklabels(), names, strict=True))
+    assert [text.get_text().strip() for text in axes.texts][1:4] == ["30.0", "error", "error"]
 
 
 def test_a_short_name_stands_for_arch_and_head():
@@ -121,10 +127,10 @@ def test_a_short_name_stands_for_arch_and_head():
 
 
 def test_speedups_compare_round_by_round():
-    def racer(name, *speeds, failure=None):
-        return types.SimpleNamespace(name=name, speeds=lambda: [1, *speeds], failure=failure)
+    def contender(name, *speeds, failure=None):
+        return types.SimpleNamespace(name=name, speeds=[1, *speeds], failure=failure)
 
-    found = speedups(racer("a", 10, 30, 20), racer("b", 5, 10, 20), racer("c", 1, failure="oom"))
+    found = speedups(contender("a", 10, 30, 20), contender("b", 5, 10, 20), contender("c", 1, failure="oom"))
     assert found == [{"over": "b", "median": 2, "min": 1, "max": 3}]
 
 
@@ -174,7 +180,7 @@ def test_the_contenders_of_fasttrain_measure_what_they_run():
     first = whole.measure()
     assert first["images"] == 12 and first["steps"] == 3 and whole.trainer.step.sums[3] == 6
     assert not any(torch.equal(a, b) for a, b in zip(weights, whole.trainer.step.model.parameters(), strict=True))
-    row = rows.make_row(RunConfig(**config), "fasttrain, warm", whole.facts, [first])
+    row = rows.training_row(RunConfig(**config), "fasttrain, warm", whole.facts, [first])
     assert list(row) == KEYS and row["mfu"] > 0 and row["loader"] == "resident"
 
 
@@ -249,15 +255,16 @@ def test_networks_that_are_not_installed_are_left_out(monkeypatch):
 def test_utilization_is_of_the_highest_ceiling_measured_for_the_precision():
     made = [{"precision": precision, "mfu": mfu} for precision, mfu in (("fp32", 0.5), ("fp32", 0.9), ("bf16", 0.3))]
     made.append({"precision": "bf16", "mfu": None})
-    rows.share_ceilings(made, [100, 50, 200, None])
+    measured = [types.SimpleNamespace(failure=None, facts={"matmul_flops": flops}) for flops in (100, 50, 200)]
+    rows.share_ceilings(made, [*measured, types.SimpleNamespace(failure="oom")])
     assert [row["mfu"] for row in made] == [0.5, 0.45, 0.3, None]
 
 
-def test_the_table_and_the_lines_name_what_differs(tmp_path):
+def test_the_table_and_the_lines_name_what_differs(figures, tmp_path):
     facts = {"precision": "fp32", "compile": "off", "channels_last": True, "loader": "constant", "compile_seconds": 0,
              "flops_per_image": 1, "matmul_flops": 1000}
     sample = {"seconds": 1.0, "images": 3, "steps": 1, "peak_memory_bytes": 2**20}
-    made = [rows.make_row(RunConfig(), "net", {**facts, "batch_size": size, "channels_last": nhwc}, [sample])
+    made = [rows.training_row(RunConfig(), "net", {**facts, "batch_size": size, "channels_last": nhwc}, [sample])
             for size in (8, 16) for nhwc in (True, False)]
     assert rows.labels(made) == ("resnet18_origin, net, fp32, eager, loader constant", [
         f"batch {size}, {layout}" for size in (8, 16) for layout in ("NHWC", "NCHW")])
@@ -266,7 +273,13 @@ def test_the_table_and_the_lines_name_what_differs(tmp_path):
     ours = {**made[0], "name": "resnet18_origin"}
     assert rows.labels([ours, made[0]]) == ("resnet18_origin, batch 8, fp32, eager, NHWC, loader constant", [
         "resnet18_origin", "net"])
-    made.append(rows.failed_row(RunConfig(batch_size=32, precision="fp32", compile="off"), "net", "oom"))
+    asked = RunConfig(batch_size=32, precision="fp32", compile="off", loader="constant").to_dict()
+    made.append(rows.make_row(types.SimpleNamespace(name="net", settings={"config": asked},
+                                                    failure=types.SimpleNamespace(status="oom")), []))
     result = {"environment": {"cpu": "a CPU", "devices": [{"name": "cpu"}]}, "rows": made}
     training_chart.draw(result, tmp_path / "lines.png")
-    assert (tmp_path / "lines.png").stat().st_size > 1000
+    (axes,) = figures[0].axes
+    assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["NHWC", "NCHW"]
+    assert [list(line[0].get_xdata()) for line in axes.containers] == [[8, 16], [8, 16]]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["8", "16", "32"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("batch size", "images/s")
