@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import os
 import time
 import urllib.error
 import urllib.request
@@ -12,7 +11,7 @@ from rich.progress import DownloadColumn, TransferSpeedColumn
 
 from fasttrain.data.progress import progress_bar
 from fasttrain.errors import ConfigError, DataError
-from fasttrain.storage import cache_dir, clear_errors, locked, make_folder, need_space, sync
+from fasttrain.storage import CACHE, cache_dir, locked, make_folder, move_into_place, need_space, writing
 
 OFFICIAL_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 OFFICIAL_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
@@ -51,10 +50,8 @@ def fetch(url=OFFICIAL_URL, md5=OFFICIAL_MD5, size=OFFICIAL_SIZE, to=None, progr
         if not _is_right(part, md5, size):
             part.unlink()
             raise DataError(f"{url}: what came has a wrong checksum, not md5 {md5}, and was removed: try again later")
-        with clear_errors(target):
-            sync(part)
-            os.replace(part, target)
-            sync(folder)
+        with writing(target, CACHE):
+            move_into_place(part, target)
     return target
 
 
@@ -84,7 +81,7 @@ def _transfer(url, part, size, on_progress):
         offered = done + int(response.headers.get("Content-Length", size - done))
         if offered != size:
             raise DataError(f"{url}: the server offers {offered:,} bytes, not {size:,}: not the file expected")
-        with clear_errors(part), open(part, mode) as file:
+        with writing(part, CACHE), open(part, mode) as file:
             for block in _blocks(response):
                 file.write(block)
                 done += len(block)

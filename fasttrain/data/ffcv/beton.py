@@ -15,7 +15,7 @@ import numpy as np
 
 from fasttrain.data.pack.manifest import check_files, read_manifest, record_files, write_manifest
 from fasttrain.errors import DataError
-from fasttrain.storage import atomic_folder, cache_dir, clear_errors, locked, make_folder, need_space
+from fasttrain.storage import CACHE, atomic_folder, cache_dir, locked, make_folder, need_space, writing
 
 NAME = "images.beton"
 SCHEMA = 1
@@ -58,7 +58,7 @@ def _reason_to_write(folder):
 
 def _write_folder(folder, split):
     need_space(folder.parent, len(split) * 3 * split.image_size**2 * 9 // 8)
-    with atomic_folder(folder) as temporary, clear_errors(folder):
+    with atomic_folder(folder) as temporary, writing(folder, CACHE):
         write_beton(temporary / NAME, split)
         write_manifest(temporary, {"schema": SCHEMA, "files": record_files(temporary, [NAME])})
 

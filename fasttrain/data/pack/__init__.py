@@ -150,7 +150,7 @@ def _refresh(folder, manifest):
     """Saves the time stamps of files that were copied or touched, so that they are hashed only once."""
     try:
         write_manifest(folder, manifest)
-    except OSError:
+    except DataError:
         return  # a pack in a read-only folder is as good; it is hashed each time
 
 

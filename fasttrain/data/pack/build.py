@@ -14,7 +14,7 @@ from fasttrain.data.pack.manifest import record_files, write_manifest
 from fasttrain.data.progress import progress_bar
 from fasttrain.data.threads import map_in_order
 from fasttrain.errors import DataError
-from fasttrain.storage import clear_errors, need_space, sync
+from fasttrain.storage import CACHE, need_space, sync, writing
 
 SCHEMA = 1
 CHUNK = 32 * 64 * 64  # pixels that a thread decodes at a time: they are still in its cache when their sums are taken
@@ -51,7 +51,7 @@ def build_pack(source, image_size, folder, progress=True):
         need_space(folder.parent, images * 3 * image_size**2 * 5 // 4)
         bar.update(task, description="packing", total=images)
         decode = partial(_decode, image_size=image_size, location=source.location)
-        with clear_errors(folder.parent):
+        with writing(folder.parent, CACHE):
             halves = {
                 name: _write_half(folder / name, items[name], image_size, decode, partial(bar.advance, task))
                 for name in items

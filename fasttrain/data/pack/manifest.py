@@ -5,7 +5,7 @@ import json
 
 from fasttrain.data.threads import map_in_order
 from fasttrain.errors import DataError
-from fasttrain.storage import atomic_write
+from fasttrain.storage import CACHE, write_atomically
 
 NAME = "manifest.json"
 BLOCK = 1 << 20
@@ -19,7 +19,7 @@ def render(fields):
 
 def write_manifest(folder, fields):
     """Writes `folder`/manifest.json in one step."""
-    atomic_write(folder / NAME, render(fields).encode())
+    write_atomically(folder / NAME, render(fields), CACHE)
 
 
 def read_manifest(folder, remedy):

@@ -15,7 +15,7 @@ from fasttrain.data.sources.drawing import draw, look_of
 from fasttrain.data.threads import map_in_order
 from fasttrain.errors import ConfigError
 from fasttrain.registry import unknown
-from fasttrain.storage import atomic_folder, cache_dir, clear_errors, locked, make_folder
+from fasttrain.storage import CACHE, atomic_folder, cache_dir, locked, make_folder, writing
 
 VERSION = 1  # of the drawings: a new one is drawn and packed anew
 BATCH = 8  # images drawn at a time: their planes stay in a core's cache
@@ -94,7 +94,7 @@ def synthesize(folder, spec, progress=False):
     wnids = [f"n{90_000_000 + label}" for label in range(spec.classes)]
     looks = [look_of(spec.seed, label) for label in range(spec.classes)]
     make_folder(folder.parent)
-    with clear_errors(folder), atomic_folder(folder) as temporary, progress_bar(progress) as bar:
+    with writing(folder, CACHE), atomic_folder(folder) as temporary, progress_bar(progress) as bar:
         task = bar.add_task("drawing", total=spec.classes)
         (temporary / "val" / "images").mkdir(parents=True)
         draw_class = partial(_draw_class, temporary, spec, wnids, looks)
