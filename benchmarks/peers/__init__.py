@@ -24,8 +24,9 @@ def share(config, train, val, folder):
 
     Raises ConfigError for augmentation that they do not have.
     """
-    if config.augment.cutout or config.augment.rrc_scale:
-        raise ConfigError("--peers: they pad, crop and flip; set augment.cutout=0 and augment.rrc_scale=0")
+    for name in ("cutout", "rrc_scale", "brightness", "contrast"):
+        if getattr(config.augment, name):
+            raise ConfigError(f"--peers: they pad, crop and flip; set augment.{name}=0")
     for split in (train, val):
         write_images(split, Path(folder) / split.name)
     return {"folder": str(folder), "classes": train.num_classes, "mean": train.mean, "std": train.std}

@@ -1,5 +1,6 @@
 """The contract between data and training: what a batch is, what a loader is, and which samples a batch holds."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -7,7 +8,8 @@ import numpy as np
 
 from fasttrain import keyed
 from fasttrain.config import Augment
-from fasttrain.data.augment.on_device import ResizedCrop
+from fasttrain.data.augment import only, switched_on
+from fasttrain.data.augment.rest import Rest
 from fasttrain.data.split import Split
 
 
@@ -78,16 +80,21 @@ class BatchLoader:
     """Base of the loaders: yields this rank's `Batch` for each step of the epoch that `set_epoch` named.
 
     Leaving an iteration early is safe, iterating again starts at `start_step` once more, `close` may be called twice.
-    A loader implements `load(epoch, steps)`, a generator of batches, where `steps` is a list of (indices, valid); it
-    applies `self.augment`, which is empty in evaluation and where a random resized crop follows `load`.
+    A loader implements `load(epoch, steps)`, a generator of batches, where `steps` is a list of (indices, valid).
+
+    does: the names of the augmentations that it can do itself. Their order is fixed, so it does those before the first
+    that it cannot do: `self.augment` asks for no others, and for none in evaluation. The rest follows `load`.
     """
 
-    def __init__(self, spec):
+    does: tuple[str, ...] = ()
+
+    def __init__(self, spec: LoaderSpec):
         self.spec = spec
         self.plan = BatchPlan(spec)
-        resized = spec.train and spec.augment.rrc_scale > 0
-        self.augment = spec.augment if spec.train and not resized else Augment()
-        self.resized_crop = ResizedCrop(spec) if resized else None
+        wanted = switched_on(spec.augment, spec.split.image_size) if spec.train else {}
+        own = list(itertools.takewhile(self.does.__contains__, wanted))
+        self.augment = only(spec.augment, [wanted.pop(name) for name in own])
+        self.rest = Rest(list(wanted.values()), spec.seed, spec.device) if wanted else None
         self.epoch = 0
         self.start_step = 0
 
@@ -102,7 +109,7 @@ class BatchLoader:
         order = self.plan.order(self.epoch)
         steps = [self.plan.step(order, step) for step in range(self.start_step, self.plan.steps)]
         batches = self.load(self.epoch, steps)
-        return self.resized_crop.over(batches, self.epoch) if self.resized_crop else batches
+        return self.rest.over(batches, self.epoch, steps) if self.rest else batches
 
     def load(self, epoch, steps):
         raise NotImplementedError

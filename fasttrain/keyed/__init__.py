@@ -1,8 +1,8 @@
 """A batch is a pure function: the order of samples and every augmentation are hashes of (seed, epoch, index).
 
 Nothing random lives in a worker, a thread or a library, so every loader delivers the same samples with the same
-crops, and a run is resumed from three integers. This file is the definition, in numpy; `keyed_torch.py` and
-`keyed_numba.py` mirror it and a test holds them equal.
+crops, and a run is resumed from three integers. This file is the definition, in numpy; `torch_mirror.py` and
+`numba_mirror.py` mirror it and a test holds them equal.
 
 Hash: lowbias32 (C. Wellons, https://nullprogram.com/blog/2018/07/31/), a bijection of 32-bit integers.
 """
@@ -15,7 +15,8 @@ MULTIPLIER_2 = 0x846CA68B
 GOLDEN = 0x9E3779B9
 
 # What a number is drawn for. Streams are independent: adding one changes none of the others.
-ORDER, CROP_Y, CROP_X, FLIP, CUTOUT_Y, CUTOUT_X, BATCH, NOISE, CROP_SIZE, RESAMPLE = range(10)
+(ORDER, CROP_Y, CROP_X, FLIP, CUTOUT_Y, CUTOUT_X, BATCH, NOISE, CROP_SIZE, RESAMPLE, BRIGHTNESS,
+ CONTRAST) = range(12)
 
 
 def mix(x):

@@ -12,7 +12,7 @@ from collections import deque
 import numpy as np
 import torch
 
-from fasttrain.data.augment import draw_keys, draws
+from fasttrain.data.augment.fused import FUSED, fused_draws, fused_keys
 from fasttrain.data.batch import Batch, BatchLoader
 from fasttrain.data.decode import decode_into
 from fasttrain.data.labels import targets_on
@@ -38,6 +38,8 @@ class DaliLoader(BatchLoader):
     A new iteration ends the one before it. Raises ConfigError without DALI, without its GPU, and for other splits;
     DataError, naming the image, where one cannot be decoded. The loader can be used again after that.
     """
+
+    does = FUSED
 
     def __init__(self, spec):
         super().__init__(spec)
@@ -87,13 +89,13 @@ class DaliLoader(BatchLoader):
     def inputs(self, epoch, batches):
         """Yields what `graph` takes for each array of indices: the encoded images, then what the augmentation needs."""
         split, offsets, augment = self.spec.split, self.spec.split.offsets, self.augment
-        keys = draw_keys(augment, self.spec.seed, epoch)
+        keys = fused_keys(augment, self.spec.seed, epoch)
         for indices in batches:
             self.under_way.append(indices)
             rows = split.rows[indices]
             bounds = zip(offsets[rows].tolist(), offsets[rows + 1].tolist(), strict=True)
             encoded = [self.jpeg[first:last] for first, last in bounds]
-            drawn = draws(augment, keys, indices, split.image_size)
+            drawn = fused_draws(augment, keys, indices, split.image_size)
             crop = np.stack([drawn.crop_y, 3 * drawn.crop_x], 1).astype(np.int32)
             hole = np.stack([drawn.cutout_y, drawn.cutout_x], 1).astype(np.float32)
             yield tuple(choose(augment, encoded, crop, drawn.flip.astype(np.int32), hole))

@@ -7,7 +7,8 @@ the buffers, the reader thread and the copy to the GPU on streams of its own.
 import numpy as np
 import torch
 
-from fasttrain.data.augment.numba_mirror import kernel_arguments
+from fasttrain.data.augment.fused import FUSED
+from fasttrain.data.augment.fused_numba import kernel_arguments
 from fasttrain.data.batch import Batch, BatchLoader
 from fasttrain.data.ffcv.beton import open_beton
 from fasttrain.data.labels import targets_on
@@ -20,6 +21,8 @@ class FfcvLoader(BatchLoader):
 
     Raises ConfigError without FFCV; DataError where the file cannot be written or read, and where the reader hangs.
     """
+
+    does = FUSED
 
     def __init__(self, spec):
         super().__init__(spec)

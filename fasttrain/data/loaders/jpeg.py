@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from fasttrain.data.augment.fused import FUSED
 from fasttrain.data.batch import Batch, BatchLoader
 from fasttrain.data.decode import decode_plain
 from fasttrain.data.prefetch import to_device
@@ -28,6 +29,8 @@ class JpegLoader(BatchLoader):
     and hand them out again, but only when nothing refers to them: no batch is overwritten under its user.
     """
 
+    does = FUSED
+
     def __init__(self, spec):
         super().__init__(spec)
         split = spec.split
@@ -42,7 +45,7 @@ class JpegLoader(BatchLoader):
 
     def decode(self, epoch, steps):
         """Yields the batches in host memory."""
-        from fasttrain.data.augment.numba_mirror import augment_batch, kernel_arguments
+        from fasttrain.data.augment.fused_numba import augment_batch, kernel_arguments
 
         augment = partial(augment_batch, arguments=kernel_arguments(self.augment, self.spec.seed, epoch))
         with contextlib.closing(map_in_order(partial(self.fill, augment), self.parts(steps), self.threads)) as filled:
