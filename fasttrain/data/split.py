@@ -10,7 +10,7 @@ from fasttrain.errors import ConfigError
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Some rows of one half of a pack, labels running from 0 to K-1. Sample i is row `rows[i]` of the pack.
+    """Some rows of a pack's train or val images, labels running from 0 to K-1. Sample i is row `rows[i]` of the pack.
 
     name: "train" or "val". pixels: uint8 [N, S, S, 3], RGB, NHWC, read-only, every row of the pack (N >= n).
     rows: int64 [n], ascending. labels: int64 [n]. classes, class_names: K ids (wnids) and their readable names.
