@@ -12,8 +12,8 @@ from fasttrain.data.pack import find_pack, open_pack
 from fasttrain.data.pack import verify as verify_pack
 from fasttrain.data.sources import open_source
 from fasttrain.data.sources.layout import printable
+from fasttrain.data.sources.survey import survey
 from fasttrain.data.sources.synthetic import Spec, synthesize
-from fasttrain.data.survey import survey
 from fasttrain.errors import ConfigError, DataError
 from fasttrain.registry import unknown
 

@@ -1,6 +1,7 @@
 """The contract between data and training: what a batch is, what a loader is, and which samples a batch holds."""
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -46,23 +47,26 @@ class LoaderSpec:
 
 
 class BatchPlan:
-    """Which samples each step of an epoch holds: pure integer arithmetic on a LoaderSpec, shared by all loaders."""
+    """Which samples each step of an epoch holds: integer arithmetic on a LoaderSpec, shared by all loaders.
 
-    def __init__(self, spec):
+    steps: how many an epoch has. local_size: samples in a full batch of one rank.
+    """
+
+    def __init__(self, spec: LoaderSpec):
         self.spec = spec
         self.count = len(spec.split)
         whole, rest = divmod(self.count, spec.batch_size)
         self.steps = whole + (1 if rest and not (spec.train and spec.drop_last) else 0)
         self.local_size = -(-spec.batch_size // spec.world_size)
 
-    def order(self, epoch):
-        """The samples of an epoch in the order in which they come: int64 [count]."""
+    def order(self, epoch: int) -> np.ndarray:
+        """Returns the samples of an epoch in the order in which they come: int64 [count]."""
         if self.spec.train:
             return keyed.permutation(self.spec.seed, epoch, self.count)
         return np.arange(self.count, dtype=np.int64)
 
-    def step(self, order, step):
-        """This rank's samples of one step: (indices int64 [b], valid).
+    def step(self, order: np.ndarray, step: int) -> tuple[np.ndarray, int]:
+        """Returns this rank's samples of one step: (indices int64 [b], valid).
 
         Evaluation repeats the last sample up to the static local size; `valid` leaves the repeats out.
         """
@@ -98,21 +102,22 @@ class BatchLoader:
         self.epoch = 0
         self.start_step = 0
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.plan.steps
 
-    def set_epoch(self, epoch, start_step=0):
-        """The next iteration delivers epoch `epoch` (from 0) from step `start_step` on."""
+    def set_epoch(self, epoch: int, start_step: int = 0) -> None:
+        """Makes the next iteration deliver epoch `epoch` (from 0) from step `start_step` on."""
         self.epoch, self.start_step = epoch, start_step
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Batch]:
         order = self.plan.order(self.epoch)
         steps = [self.plan.step(order, step) for step in range(self.start_step, self.plan.steps)]
         batches = self.load(self.epoch, steps)
         return self.rest.over(batches, self.epoch, steps) if self.rest else batches
 
-    def load(self, epoch, steps):
+    def load(self, epoch: int, steps: list[tuple[np.ndarray, int]]) -> Iterator[Batch]:
+        """Yields the batch of each of `steps`, augmented as `self.augment` says."""
         raise NotImplementedError
 
-    def close(self):
+    def close(self) -> None:
         """Frees what the loader holds."""

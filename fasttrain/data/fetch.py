@@ -1,4 +1,4 @@
-"""Downloads the official Tiny-ImageNet archive: resumes what was cut, and uses nothing whose checksum is wrong."""
+"""Downloads the official Tiny-ImageNet archive: resumes what was cut, and keeps nothing whose checksum is wrong."""
 
 import hashlib
 import http.client
@@ -27,7 +27,8 @@ class Cut(Exception):
     """A transfer that ended early; another attempt may get further."""
 
 
-def fetch(url=OFFICIAL_URL, md5=OFFICIAL_MD5, size=OFFICIAL_SIZE, to=None, progress=True):
+def fetch(url: str = OFFICIAL_URL, md5: str = OFFICIAL_MD5, size: int = OFFICIAL_SIZE, to: str | Path | None = None,
+          progress: bool = True) -> Path:
     """Downloads `url` into the folder `to` (default: the user cache) and returns the file's Path.
 
     A file that is there already with the right checksum is kept. Until size (bytes) and md5 (hex) are right the data
@@ -91,7 +92,7 @@ def _transfer(url, part, size, on_progress):
 
 
 def _request(url, start):
-    """The open response to a request for the bytes from `start` on."""
+    """Returns the open response to a request for the bytes from `start` on."""
     headers = {"User-Agent": "fasttrain", **({"Range": f"bytes={start}-"} if start else {})}
     try:
         return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)

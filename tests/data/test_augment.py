@@ -82,7 +82,7 @@ def test_the_fused_passes_equal_the_definition(augment):
     rows = indices % len(pixels)
     expected = augmented(pixels[rows], indices, SEED, EPOCH, augment)
     out = np.full_like(expected, 77)  # every byte has to be written
-    augment_batch(out, pixels, rows, indices, kernel_arguments(augment, SEED, EPOCH))
+    augment_batch(out, pixels, rows, indices, *kernel_arguments(augment, SEED, EPOCH))
     np.testing.assert_array_equal(out, expected)
     drawn = fused_draws(augment, fused_keys(augment, SEED, EPOCH), torch.from_numpy(indices), 16, torch_mirror.draw)
     in_torch = gather_batch(torch.from_numpy(pixels), torch.from_numpy(rows), Draws(*(d.int() for d in drawn)), augment)

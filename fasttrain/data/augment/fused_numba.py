@@ -70,7 +70,12 @@ def augment_into(out, image, size, index, padding, flips, cutout, keys):
 
 
 @numba.njit(nogil=True, cache=True)
-def _augment_batch(out, pixels, rows, indices, padding, flips, cutout, keys):
+def augment_batch(out, pixels, rows, indices, padding, flips, cutout, keys):
+    """Augments `pixels[rows]` (uint8 [N, S, S, 3], int64 [B]) into `out`, uint8 [B, S, S, 3].
+
+    `indices` int64 [B] are the samples' positions in the split, which key the draws; what follows them comes from
+    `kernel_arguments`.
+    """
     size = pixels.shape[1]
     flat_out, flat_pixels = out.reshape(len(out), -1), pixels.reshape(len(pixels), -1)
     for i in range(len(indices)):
@@ -81,13 +86,3 @@ def kernel_arguments(augment: Augment, seed: int, epoch: int) -> tuple:
     """Returns (padding, flips, cutout, keys) as the kernels take them."""
     keys = np.array(fused_keys(augment, seed, epoch), np.int64)
     return augment.crop_padding, augment.flip != "none", augment.cutout, keys
-
-
-def augment_batch(out: np.ndarray, pixels: np.ndarray, rows: np.ndarray, indices: np.ndarray,
-                  arguments: tuple) -> None:
-    """Augments `pixels[rows]` (uint8 [N, S, S, 3], int64 [B]) into `out`, uint8 [B, S, S, 3].
-
-    `indices` int64 [B] are the samples' positions in the split, which key the draws; `arguments` come from
-    `kernel_arguments`.
-    """
-    _augment_batch(out, pixels, rows, indices, *arguments)

@@ -1,4 +1,4 @@
-"""One batch for ever: what a loader would do that costs nothing, the ceiling in benchmarks."""
+"""Yields the same batch every time: the upper bound on speed, for benchmarks."""
 
 import itertools
 
@@ -11,7 +11,7 @@ from fasttrain.data.batch import Batch, BatchLoader
 
 
 class ConstantLoader(BatchLoader):
-    """Repeats the first batch of epoch 0 as often as an epoch has steps. It trains nothing worth having."""
+    """Repeats the first batch of epoch 0 as often as an epoch has steps; a network learns nothing from it."""
 
     does = FUSED
 
@@ -26,6 +26,6 @@ class ConstantLoader(BatchLoader):
         split, (indices, valid) = self.spec.split, steps[0]
         images = np.empty((len(indices), *split.pixels.shape[1:]), np.uint8)
         augment_batch(images, split.pixels, split.rows[indices], indices,
-                      kernel_arguments(self.augment, self.spec.seed, epoch))
+                      *kernel_arguments(self.augment, self.spec.seed, epoch))
         tensors = (torch.from_numpy(array) for array in (images, split.labels[indices], indices))
         yield Batch(*(tensor.to(self.spec.device) for tensor in tensors), valid)

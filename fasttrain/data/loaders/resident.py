@@ -37,7 +37,7 @@ class ResidentLoader(BatchLoader):
         arguments = kernel_arguments(self.augment, self.spec.seed, epoch)
         for indices, valid in steps:
             images = np.empty((len(indices), *split.pixels.shape[1:]), np.uint8)
-            augment_batch(images, split.pixels, split.rows[indices], indices, arguments)
+            augment_batch(images, split.pixels, split.rows[indices], indices, *arguments)
             yield Batch(torch.from_numpy(images), torch.from_numpy(split.labels[indices]),
                         torch.from_numpy(indices), valid)
 

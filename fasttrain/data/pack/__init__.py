@@ -8,7 +8,6 @@
 """
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from fasttrain.config import RunConfig
 from fasttrain.data.pack.build import SCHEMA, build_pack
 from fasttrain.data.pack.manifest import check_files, read_manifest, write_manifest
+from fasttrain.data.progress import tell
 from fasttrain.data.sources import Source, open_source
 from fasttrain.data.split import Split, choose_rows, class_count, view_fingerprint
 from fasttrain.errors import ConfigError, DataError
@@ -92,7 +92,7 @@ def open_pack(source: Source, image_size: int = 64, cache: Path | None = None, p
     call this at once: one builds, the others wait. Raises DataError for bad sources, damaged packs, and folders that
     cannot be written or have no space.
     """
-    on_message = on_message or _print
+    on_message = on_message or tell
     folder = _folder(source, image_size, cache)
     pack = None if rebuild else _find_in(folder)
     if pack:
@@ -160,7 +160,3 @@ def _refresh(folder, manifest):
 
 def _remedy(folder):
     return f"run `fasttrain data pack --rebuild`, or delete {folder}"
-
-
-def _print(text):
-    print(text, file=sys.stderr)
