@@ -28,7 +28,7 @@ NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
 
 @dataclass(frozen=True)
 class Augment(Checked):
-    """Geometric augmentation of the uint8 images of a training batch."""
+    """Augmentation of the uint8 images of a training batch; registry.AUGMENTATIONS has the order."""
 
     prefix = "augment."
     crop_padding: int = setting(integer(0, 64), 0, "pixels of zeros around the image before a random crop of its size")
@@ -36,6 +36,8 @@ class Augment(Checked):
                         "left-right: at random, or at random in the first epoch and in turn afterwards")
     cutout: int = setting(integer(0, 512), 0, "side of a square of zeros at a random place, in pixels; 0 is off")
     rrc_scale: float = setting(number(0, 1), 0.0, "random resized crop: least share of the image's area; 0 is off")
+    brightness: float = setting(number(0, 1), 0.0, "largest share by which an image gets brighter or darker; 0 is off")
+    contrast: float = setting(number(0, 1), 0.0, "largest share by which contrast grows or shrinks; 0 is off")
 
     def __post_init__(self):
         super().__post_init__()

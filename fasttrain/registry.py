@@ -59,6 +59,21 @@ LOADERS = Registry("loader", {
     "constant": "fasttrain.data.loaders.constant:ConstantLoader",
 })
 
+SOURCES = Registry("source", {  # in the order in which they are asked whether a location is theirs
+    "synthetic": "fasttrain.data.sources.synthetic:SyntheticSource",
+    "directory": "fasttrain.data.sources.directory:DirectorySource",
+    "zip": "fasttrain.data.sources.zip_archive:ZipSource",
+    "tar": "fasttrain.data.sources.tar_parts:TarSource",
+})
+
+AUGMENTATIONS = Registry("augmentation", {  # in the order in which they are applied
+    "crop": "fasttrain.data.augment.crop:Crop",
+    "resized_crop": "fasttrain.data.augment.resized_crop:ResizedCrop",
+    "flip": "fasttrain.data.augment.flip:Flip",
+    "colour": "fasttrain.data.augment.colour:Colour",
+    "cutout": "fasttrain.data.augment.cutout:Cutout",
+})
+
 OPTIMIZERS = Registry("optimizer", {
     "sgd": "fasttrain.train.optimizers.sgd:Sgd",
     "adamw": "fasttrain.train.optimizers.adamw:AdamW",

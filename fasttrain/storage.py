@@ -1,4 +1,4 @@
-"""Where things lie on disk, and how they get there: the cache folder, atomic folders and files, locks, free space."""
+"""Where files lie on disk and how they get there: the cache, one atomic writer, one lock, errors in one line."""
 
 import contextlib
 import errno
@@ -6,17 +6,19 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fasttrain import format
 from fasttrain.errors import DataError
 
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+# what to do about a place that cannot be written: the cache, or what a command was told to write
+CACHE, OUT = "set FASTTRAIN_CACHE to another folder", "choose another --out"
 
 
-def cache_dir():
-    """The folder for packs, drawn and fetched data; it need not exist yet.
+def cache_dir() -> Path:
+    """Returns the folder for packs, drawn and fetched data; it need not exist yet.
 
     `$FASTTRAIN_CACHE`, else `$XDG_CACHE_HOME/fasttrain`, else `~/.cache/fasttrain`; where the home folder is missing or
     cannot be written, a folder of this user under the temporary folder.
@@ -31,8 +33,8 @@ def cache_dir():
     return Path(tempfile.gettempdir()) / f"fasttrain-{os.getuid()}"
 
 
-def use_compile_cache():
-    """Compiled kernels stay in fasttrain's cache for the next run, unless the user names another place for them."""
+def use_compile_cache() -> None:
+    """Keeps what torch compiles in fasttrain's cache for the next run, unless the user names another place."""
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
     # where nobody chose a place, importing inductor sets the variable to one that a reboot empties
@@ -40,8 +42,8 @@ def use_compile_cache():
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "compile")
 
 
-def use_kernel_cache():
-    """numba keeps its kernels beside the source or in the home; where neither can be written, in fasttrain's cache."""
+def use_kernel_cache() -> None:
+    """Keeps numba's kernels in fasttrain's cache where neither the source folder nor the home can be written."""
     import numba
 
     home = Path(os.path.expanduser("~"))
@@ -56,64 +58,77 @@ def _can_create(folder):
     return os.access(folder, os.W_OK | os.X_OK)
 
 
-def make_folder(folder):
-    """Creates `folder` and its parents if need be; DataError names the remedy if that cannot be."""
-    with clear_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-
-
 @contextlib.contextmanager
-def clear_errors(path):
-    """Turns the system's errors on writing below `path` into one line that says what to do."""
+def writing(path: Path, remedy: str = OUT) -> Iterator[None]:
+    """Turns an error of the file system on writing `path` into a DataError of one line that ends in `remedy`."""
     try:
         yield
     except OSError as error:
-        if error.errno in FULL_DISK:
-            raise DataError(f"{path}: no space left: free some, or set FASTTRAIN_CACHE to a larger disk") from error
-        if error.errno in READ_ONLY:
-            reason = os.strerror(error.errno).lower()
-            raise DataError(f"{path}: cannot write ({reason}): set FASTTRAIN_CACHE to a folder of yours") from error
-        raise DataError(f"{path}: {error.strerror or error}") from error
+        full = error.errno in FULL_DISK
+        reason = os.strerror(errno.ENOSPC) if full else error.strerror or error
+        raise DataError(f"{path}: cannot write: {reason}; {'free some space or ' if full else ''}{remedy}") from error
 
 
-def need_space(folder, size, remedy="set FASTTRAIN_CACHE to a larger disk"):
-    """Raises DataError unless the disk of `folder` has `size` bytes free; `remedy` says where else to write."""
+def make_folder(folder: Path) -> None:
+    """Creates a folder of the cache and its parents if need be; DataError where that cannot be."""
+    with writing(folder, CACHE):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def need_space(folder: Path, size: int, remedy: str = CACHE) -> None:
+    """Raises DataError, ending in `remedy`, unless the disk of `folder` has `size` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < size:
         raise DataError(f"{folder}: needs {format.size(size)}, {format.size(free)} are free: "
                         f"free some space, or {remedy}")
 
 
-@contextlib.contextmanager
-def locked(path, on_wait=None):
-    """Holds the lock file `path` against other processes; `on_wait()` is called once if another one holds it."""
-    with contextlib.ExitStack() as stack:
-        with clear_errors(path.parent):
-            handle = stack.enter_context(open(path, "ab"))
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if on_wait is not None:
-                    on_wait()
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+def write_atomically(path: Path | str, content: str | bytes | memoryview, remedy: str = OUT) -> None:
+    """Replaces a file durably: after a crash it is the old one or the new one, never a part.
+
+    Leaves no temporary file behind. Raises DataError, ending in `remedy`, where the disk says no.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path, remedy):
+        try:
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            move_into_place(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def move_into_place(finished: Path, path: Path) -> None:
+    """Renames a finished file over `path`, durably."""
+    sync(finished)
+    os.replace(finished, path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Makes what a file holds, or the names in a folder, survive a power failure."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager
-def atomic_folder(folder):
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yields a new empty folder beside `folder` that takes its place if the block succeeds, and is removed if not.
 
-    The caller holds the lock of `folder`: what an interrupted build left there is then stale, and is removed. Files in
-    it must be flushed to disk by whoever writes them; the names are made durable here.
+    The caller holds the lock of `folder`: what an interrupted build left there is then stale, and is removed. Whoever
+    writes files in it flushes them to the disk; the names are made durable here.
     """
     temporary, replaced = (folder.with_name(f"{folder.name}.{end}") for end in ("new.tmp", "old.tmp"))
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(replaced, ignore_errors=True)
-    with clear_errors(folder.parent):
+    with writing(folder.parent, CACHE):
         temporary.mkdir()
     try:
         yield temporary
-        with clear_errors(folder.parent):
+        with writing(folder.parent, CACHE):
             for parent, _, _ in os.walk(temporary):
                 sync(parent)
             if folder.exists():
@@ -125,45 +140,56 @@ def atomic_folder(folder):
         shutil.rmtree(replaced, ignore_errors=True)
 
 
-def atomic_write(path, data):
-    """Replaces the file `path` by `data` (bytes) in one step: after a crash it is the old one or the new one."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync(path.parent)
+class Busy(Exception):
+    """Another process holds a lock; the text says which one."""
 
 
-def sync(path):
-    """Makes what a file holds, or the names in a folder, survive a power failure."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+class Lock:
+    """A lock file that one process at a time holds. The kernel lets go of it when that process ends, however it ends.
+
+    path: the file, made if need be; while the lock is held it says who holds it.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.handle: int | None = None
+
+    def take(self, on_busy: Callable[[], None] | None = None) -> None:
+        """Takes the lock. While another process holds it: raises Busy, or calls `on_busy` once and then waits.
+
+        Raises OSError where the file cannot be opened.
+        """
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if on_busy is None:
+                    raise Busy(os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process") from None
+                on_busy()
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            with contextlib.suppress(OSError):  # a full disk takes no note of who holds the lock
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+        except BaseException:
+            os.close(handle)
+            raise
+        self.handle = handle
+
+    def release(self) -> None:
+        """Lets go of the lock; may be called twice."""
+        if self.handle is not None:
+            os.close(self.handle)
+            self.handle = None
 
 
 @contextlib.contextmanager
-def writing(path):
-    """Turns an error of the file system into a DataError of one line."""
+def locked(path: Path, on_busy: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Holds the lock file `path` of the cache, waiting for it if need be; see `Lock.take`."""
+    lock = Lock(path)
+    with writing(path.parent, CACHE):
+        lock.take(on_busy)
     try:
         yield
-    except OSError as error:
-        raise DataError(f"{path}: cannot write: {error.strerror or error}; free some space or choose another --out") \
-            from None
-
-
-def write_atomically(path, content):
-    """Writes a file, of text or bytes, that is the old or the new one, never a part; DataError if that cannot be."""
-    part = path.with_name(path.name + ".tmp")
-    with writing(path):
-        try:
-            part.write_bytes(content.encode() if isinstance(content, str) else content)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+    finally:
+        lock.release()

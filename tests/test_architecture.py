@@ -185,7 +185,8 @@ def test_every_registered_name_can_be_loaded_or_says_what_it_needs():
     from fasttrain import registry
     from fasttrain.errors import ConfigError
 
-    for entries in (registry.ARCHS, registry.HEADS, registry.LOADERS, registry.OPTIMIZERS, registry.SCHEDULES):
+    for entries in (registry.ARCHS, registry.HEADS, registry.LOADERS, registry.SOURCES, registry.AUGMENTATIONS,
+                    registry.OPTIMIZERS, registry.SCHEDULES):
         for name in entries.names():
             try:
                 assert callable(entries.load(name))

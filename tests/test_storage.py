@@ -43,11 +43,11 @@ def test_cache_that_is_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("number, words", [
-    (errno.ENOSPC, "no space left"), (errno.EDQUOT, "no space left"), (errno.EFBIG, "no space left"),
-    (errno.EROFS, "read-only file system"), (errno.EACCES, "permission denied"), (errno.EIO, "Input/output error"),
+    (errno.ENOSPC, "No space left"), (errno.EDQUOT, "No space left"), (errno.EFBIG, "No space left"),
+    (errno.EROFS, "Read-only file system"), (errno.EACCES, "Permission denied"), (errno.EIO, "Input/output error"),
 ])
-def test_system_errors_become_one_line(number, words):
-    with pytest.raises(DataError, match=f"somewhere: .*{words}"), storage.clear_errors("somewhere"):
+def test_system_errors_become_one_line_that_ends_in_what_to_do(number, words):
+    with pytest.raises(DataError, match=f"^somewhere: .*{words}.*choose another --out$"), storage.writing("somewhere"):
         raise OSError(number, os.strerror(number))
 
 
@@ -81,36 +81,66 @@ def test_atomic_folder_removes_what_a_killed_build_left(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "target"]
 
 
-def test_atomic_write_keeps_the_old_file_on_failure(tmp_path, monkeypatch):
+@pytest.mark.parametrize("content", ["text", b"bytes", memoryview(b"memory")])
+def test_a_file_is_written_whole(tmp_path, content):
+    storage.write_atomically(tmp_path / "file", content)
+    expected = content.encode() if isinstance(content, str) else bytes(content)
+    assert (tmp_path / "file").read_bytes() == expected and list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+@pytest.mark.parametrize("call", ["open", "fsync", "replace"])
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path, monkeypatch, call):
     path = tmp_path / "file"
-    storage.atomic_write(path, b"old")
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
-    with pytest.raises(OSError):
-        storage.atomic_write(path, b"new")
-    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+    storage.write_atomically(path, "old")
+    monkeypatch.setattr(os, call, lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+    with pytest.raises(DataError, match="file: cannot write: broken; set FASTTRAIN_CACHE"):
+        storage.write_atomically(path, "new", storage.CACHE)
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["file"]
 
 
-def test_locked_tells_once_that_it_waits(tmp_path):
-    lock, told = tmp_path / "lock", []
+def test_the_file_and_then_its_name_are_flushed_to_the_disk(tmp_path, monkeypatch):
+    done, replace, sync = [], os.replace, storage.sync
+    monkeypatch.setattr(storage, "sync", lambda path: done.append(path.suffix) or sync(path))
+    monkeypatch.setattr(os, "replace", lambda *paths: done.append("renamed") or replace(*paths))
+    storage.write_atomically(tmp_path / "file", "text")
+    assert done == [".tmp", "renamed", ""]
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds tmp_path/lock until its standard input is closed."""
     script = ("import sys; from pathlib import Path; from fasttrain.storage import locked\n"
               "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()")
-    holder = subprocess.Popen([sys.executable, "-c", script, str(lock)],
-                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        assert holder.stdout.readline() == "held\n"
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "lock")],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
 
-        def on_wait():
-            told.append("waiting")
-            holder.stdin.close()
 
-        with storage.locked(lock, on_wait):
+def test_a_lock_that_is_held_is_waited_for_and_that_is_told_once(tmp_path, holder):
+    told = []
+
+    def on_busy():
+        told.append("waiting")
+        holder.stdin.close()
+
+    for _ in range(2):
+        with storage.locked(tmp_path / "lock", on_busy):
             assert told == ["waiting"]
-    finally:
-        holder.kill()
-        holder.wait()
-        holder.stdout.close()
-    with storage.locked(lock, on_wait):
-        assert told == ["waiting"]
+
+
+def test_a_lock_that_is_held_names_its_holder(tmp_path, holder):
+    lock = storage.Lock(tmp_path / "lock")
+    with pytest.raises(storage.Busy, match=f"^process {holder.pid} on "):
+        lock.take()
+    holder.kill()  # the kernel lets go of what it held
+    holder.wait()
+    lock.take()
+    lock.release()
 
 
 @pytest.mark.parametrize("chosen, writable, expected",

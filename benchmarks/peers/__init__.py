@@ -25,8 +25,9 @@ def share(config: RunConfig, train: Split, val: Split, folder: str) -> dict:
 
     Raises ConfigError for augmentation that they do not have.
     """
-    if config.augment.cutout or config.augment.rrc_scale:
-        raise ConfigError("--peers: they pad, crop and flip; set augment.cutout=0 and augment.rrc_scale=0")
+    for name in ("cutout", "rrc_scale", "brightness", "contrast"):
+        if getattr(config.augment, name):
+            raise ConfigError(f"--peers: they pad, crop and flip; set augment.{name}=0")
     for split in (train, val):
         write_images(split, Path(folder) / split.name)
     return {"folder": str(folder), "classes": train.num_classes, "mean": train.mean, "std": train.std}

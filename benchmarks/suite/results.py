@@ -1,8 +1,9 @@
 """What a stage measured, in one JSON file that is whole at any instant."""
 
 import json
-import os
 from pathlib import Path
+
+from fasttrain.storage import write_atomically
 
 # A measurement that ended so is not repeated; any other (failed, out of time, interrupted) is tried again.
 FINAL = ("ok", "oom")
@@ -14,13 +15,7 @@ class Mismatch(Exception):
 
 def write_json(path, value):
     """Writes JSON to `path` all or not at all."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, json.dumps(value, indent=1) + "\n")
 
 
 def read_json(path, otherwise=None):

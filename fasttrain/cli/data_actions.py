@@ -14,8 +14,8 @@ from fasttrain.data.pack import Pack, find_pack, open_pack
 from fasttrain.data.pack import verify as verify_pack
 from fasttrain.data.sources import open_source
 from fasttrain.data.sources.layout import printable
+from fasttrain.data.sources.survey import Survey, survey
 from fasttrain.data.sources.synthetic import Spec, synthesize
-from fasttrain.data.survey import Survey, survey
 from fasttrain.errors import ConfigError, DataError
 
 
@@ -59,21 +59,21 @@ def info(location: str | None = None) -> Survey:
 def _table(found: Survey) -> Table:
     table = Table()
     table.add_column("")
-    halves = found.halves.values()
-    for name in found.halves:
+    splits = found.splits.values()
+    for name in found.splits:
         table.add_column(name, justify="right")
     rows = {
-        "images": lambda half: f"{half.images:,}",
-        "classes": lambda half: f"{len(half.per_class):,}",
-        "images per class": lambda half: _range(half.per_class.values()),
-        "size on disk": lambda half: f"{half.bytes / 1e6:,.1f} MB",
-        "format": lambda half: _counts(half.formats),
-        "pixels": lambda half: _counts(half.sizes),
-        "grayscale": lambda half: f"{half.grayscale:,}",
-        "unreadable": lambda half: f"{len(half.unreadable):,}",
+        "images": lambda split: f"{split.images:,}",
+        "classes": lambda split: f"{len(split.per_class):,}",
+        "images per class": lambda split: _range(split.per_class.values()),
+        "size on disk": lambda split: f"{split.bytes / 1e6:,.1f} MB",
+        "format": lambda split: _counts(split.formats),
+        "pixels": lambda split: _counts(split.sizes),
+        "grayscale": lambda split: f"{split.grayscale:,}",
+        "unreadable": lambda split: f"{len(split.unreadable):,}",
     }
     for name, cell in rows.items():
-        table.add_row(name, *map(cell, halves))
+        table.add_row(name, *map(cell, splits))
     return table
 
 
@@ -93,7 +93,7 @@ def _counts(counter: Counter) -> str:
 def _oddities(found: Survey) -> Iterator[str]:
     names = [printable(name) for name in found.class_names]
     yield f"classes: {', '.join(names[:5])}" + (f", ... {names[-1]}" if len(names) > 5 else "")
-    for path in [path for half in found.halves.values() for path in half.unreadable][:5]:
+    for path in [path for split in found.splits.values() for path in split.unreadable][:5]:
         yield f"unreadable: {printable(path)}"
     if found.duplicates:
         conflicts = [group for group in found.duplicates if len({sample.label for sample in group}) > 1]

@@ -1,5 +1,7 @@
 """The contract between data and training: what a batch is, what a loader is, and which samples a batch holds."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -7,7 +9,8 @@ import numpy as np
 
 from fasttrain import keyed
 from fasttrain.config import Augment
-from fasttrain.data.augment.on_device import ResizedCrop
+from fasttrain.data.augment import only, switched_on
+from fasttrain.data.augment.rest import Rest
 from fasttrain.data.split import Split
 
 
@@ -44,23 +47,26 @@ class LoaderSpec:
 
 
 class BatchPlan:
-    """Which samples each step of an epoch holds: pure integer arithmetic on a LoaderSpec, shared by all loaders."""
+    """Which samples each step of an epoch holds: integer arithmetic on a LoaderSpec, shared by all loaders.
 
-    def __init__(self, spec):
+    steps: how many an epoch has. local_size: samples in a full batch of one rank.
+    """
+
+    def __init__(self, spec: LoaderSpec):
         self.spec = spec
         self.count = len(spec.split)
         whole, rest = divmod(self.count, spec.batch_size)
         self.steps = whole + (1 if rest and not (spec.train and spec.drop_last) else 0)
         self.local_size = -(-spec.batch_size // spec.world_size)
 
-    def order(self, epoch):
-        """The samples of an epoch in the order in which they come: int64 [count]."""
+    def order(self, epoch: int) -> np.ndarray:
+        """Returns the samples of an epoch in the order in which they come: int64 [count]."""
         if self.spec.train:
             return keyed.permutation(self.spec.seed, epoch, self.count)
         return np.arange(self.count, dtype=np.int64)
 
-    def step(self, order, step):
-        """This rank's samples of one step: (indices int64 [b], valid).
+    def step(self, order: np.ndarray, step: int) -> tuple[np.ndarray, int]:
+        """Returns this rank's samples of one step: (indices int64 [b], valid).
 
         Evaluation repeats the last sample up to the static local size; `valid` leaves the repeats out.
         """
@@ -78,34 +84,40 @@ class BatchLoader:
     """Base of the loaders: yields this rank's `Batch` for each step of the epoch that `set_epoch` named.
 
     Leaving an iteration early is safe, iterating again starts at `start_step` once more, `close` may be called twice.
-    A loader implements `load(epoch, steps)`, a generator of batches, where `steps` is a list of (indices, valid); it
-    applies `self.augment`, which is empty in evaluation and where a random resized crop follows `load`.
+    A loader implements `load(epoch, steps)`, a generator of batches, where `steps` is a list of (indices, valid).
+
+    does: the names of the augmentations that it can do itself. Their order is fixed, so it does those before the first
+    that it cannot do: `self.augment` asks for no others, and for none in evaluation. The rest follows `load`.
     """
 
-    def __init__(self, spec):
+    does: tuple[str, ...] = ()
+
+    def __init__(self, spec: LoaderSpec):
         self.spec = spec
         self.plan = BatchPlan(spec)
-        resized = spec.train and spec.augment.rrc_scale > 0
-        self.augment = spec.augment if spec.train and not resized else Augment()
-        self.resized_crop = ResizedCrop(spec) if resized else None
+        wanted = switched_on(spec.augment, spec.split.image_size) if spec.train else {}
+        own = list(itertools.takewhile(self.does.__contains__, wanted))
+        self.augment = only(spec.augment, [wanted.pop(name) for name in own])
+        self.rest = Rest(list(wanted.values()), spec.seed, spec.device) if wanted else None
         self.epoch = 0
         self.start_step = 0
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.plan.steps
 
-    def set_epoch(self, epoch, start_step=0):
-        """The next iteration delivers epoch `epoch` (from 0) from step `start_step` on."""
+    def set_epoch(self, epoch: int, start_step: int = 0) -> None:
+        """Makes the next iteration deliver epoch `epoch` (from 0) from step `start_step` on."""
         self.epoch, self.start_step = epoch, start_step
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Batch]:
         order = self.plan.order(self.epoch)
         steps = [self.plan.step(order, step) for step in range(self.start_step, self.plan.steps)]
         batches = self.load(self.epoch, steps)
-        return self.resized_crop.over(batches, self.epoch) if self.resized_crop else batches
+        return self.rest.over(batches, self.epoch, steps) if self.rest else batches
 
-    def load(self, epoch, steps):
+    def load(self, epoch: int, steps: list[tuple[np.ndarray, int]]) -> Iterator[Batch]:
+        """Yields the batch of each of `steps`, augmented as `self.augment` says."""
         raise NotImplementedError
 
-    def close(self):
+    def close(self) -> None:
         """Frees what the loader holds."""

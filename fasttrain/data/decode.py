@@ -12,7 +12,7 @@ try:
 except Exception:  # a broken install raises more than ImportError
     simplejpeg = None
 
-# Damage is an error or it is none; and a file of a few bytes that claims gigapixels is refused, not warned about.
+# Damage is an error or it is nothing; and a file of a few bytes that claims gigapixels is refused, not warned about.
 warnings.filterwarnings("ignore", module=r"PIL\..*")
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 MAX_RESIZED_PIXELS = 1 << 26
@@ -21,13 +21,13 @@ TURBO_COLORS = {"Gray", "YCbCr", "RGB"}
 PILLOW_COLORS = {"L", "RGB"}
 
 
-def decoder_name():
-    """The decoder and its version, as the manifest of a pack states it."""
+def decoder_name() -> str:
+    """Returns the decoder and its version, as the manifest of a pack states it."""
     return f"simplejpeg {simplejpeg.__version__}" if simplejpeg else f"Pillow {PIL.__version__}"
 
 
-def decode_into(data, out):
-    """Decodes one image into `out`, uint8 [S, S, 3] RGB; gray becomes RGB. Says whether `data` is a JPEG of that size.
+def decode_into(data: bytes, out: np.ndarray) -> bool:
+    """Decodes an image into `out`, uint8 [S, S, 3] RGB; returns whether it is a JPEG of that size. Gray becomes RGB.
 
     Other sizes and formats: shorter side to S by Pillow's bilinear filter, then the centre S x S, as torchvision's
     Resize and CenterCrop do. Raises ValueError for what is no image, is cut, or is damaged in a way a decoder can see
@@ -42,8 +42,8 @@ def decode_into(data, out):
     return plain_jpeg and image.size == (size, size) and simplejpeg is None
 
 
-def decode_plain(data, out):
-    """`decode_into` for what it called a JPEG of that size before, without looking at the header first."""
+def decode_plain(data: bytes | memoryview, out: np.ndarray) -> None:
+    """Decodes as `decode_into` what that called a JPEG of the right size, without looking at the header first."""
     if simplejpeg is None:
         decode_into(data, out)
     elif simplejpeg.decode_jpeg(data, "RGB", buffer=out, strict=True).shape != out.shape:
@@ -51,7 +51,7 @@ def decode_plain(data, out):
 
 
 def _turbo_reads(data, size):
-    """Whether `data` starts like a JPEG of size x size pixels in a colour space that libjpeg-turbo turns into RGB."""
+    """Returns whether `data` starts like a JPEG of that size in a colour space that libjpeg-turbo turns into RGB."""
     if data[:2] != b"\xff\xd8":
         return False
     try:
@@ -61,8 +61,8 @@ def _turbo_reads(data, size):
     return height == width == size and color in TURBO_COLORS
 
 
-def decode_photo(data, size):
-    """An image of any size and format as uint8 [size, size, 3], as `decode_into` has it, but the right way up.
+def decode_photo(data: bytes, size: int) -> np.ndarray:
+    """Returns an image of any size and format as uint8 [size, size, 3], as `decode_into` has it, but the right way up.
 
     Cameras note in EXIF how they were held; data sets are read as they are stored. Raises ValueError as `decode_into`.
     """
@@ -71,7 +71,7 @@ def decode_photo(data, size):
 
 
 def _open(data, change=lambda image: image):
-    """The whole image, changed, as RGB, and whether it is a JPEG of one or three components."""
+    """Returns the whole image, changed, as RGB, and whether it is a JPEG of one or three components."""
     if not data:
         raise ValueError("the file is empty")
     try:
@@ -107,8 +107,8 @@ def _resize(image, size):
     return image.crop((left, top, left + size, top + size))
 
 
-def probe(data):
-    """(format, width, height, grayscale) from an image's header; ValueError if there is none."""
+def probe(data: bytes) -> tuple[str, int, int, bool]:
+    """Returns (format, width, height, grayscale) from an image's header; ValueError if there is none."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             return image.format, *image.size, image.mode in {"1", "L", "LA", "I", "I;16", "F"}

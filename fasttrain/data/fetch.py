@@ -1,8 +1,7 @@
-"""Downloads the official Tiny-ImageNet archive: resumes what was cut, and uses nothing whose checksum is wrong."""
+"""Downloads the official Tiny-ImageNet archive: resumes what was cut, and keeps nothing whose checksum is wrong."""
 
 import hashlib
 import http.client
-import os
 import time
 import urllib.error
 import urllib.request
@@ -12,7 +11,7 @@ from rich.progress import DownloadColumn, TransferSpeedColumn
 
 from fasttrain.data.progress import progress_bar
 from fasttrain.errors import ConfigError, DataError
-from fasttrain.storage import cache_dir, clear_errors, locked, make_folder, need_space, sync
+from fasttrain.storage import CACHE, cache_dir, locked, make_folder, move_into_place, need_space, writing
 
 OFFICIAL_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 OFFICIAL_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
@@ -28,7 +27,8 @@ class Cut(Exception):
     """A transfer that ended early; another attempt may get further."""
 
 
-def fetch(url=OFFICIAL_URL, md5=OFFICIAL_MD5, size=OFFICIAL_SIZE, to=None, progress=True):
+def fetch(url: str = OFFICIAL_URL, md5: str = OFFICIAL_MD5, size: int = OFFICIAL_SIZE, to: str | Path | None = None,
+          progress: bool = True) -> Path:
     """Downloads `url` into the folder `to` (default: the user cache) and returns the file's Path.
 
     A file that is there already with the right checksum is kept. Until size (bytes) and md5 (hex) are right the data
@@ -51,10 +51,8 @@ def fetch(url=OFFICIAL_URL, md5=OFFICIAL_MD5, size=OFFICIAL_SIZE, to=None, progr
         if not _is_right(part, md5, size):
             part.unlink()
             raise DataError(f"{url}: what came has a wrong checksum, not md5 {md5}, and was removed: try again later")
-        with clear_errors(target):
-            sync(part)
-            os.replace(part, target)
-            sync(folder)
+        with writing(target, CACHE):
+            move_into_place(part, target)
     return target
 
 
@@ -84,7 +82,7 @@ def _transfer(url, part, size, on_progress):
         offered = done + int(response.headers.get("Content-Length", size - done))
         if offered != size:
             raise DataError(f"{url}: the server offers {offered:,} bytes, not {size:,}: not the file expected")
-        with clear_errors(part), open(part, mode) as file:
+        with writing(part, CACHE), open(part, mode) as file:
             for block in _blocks(response):
                 file.write(block)
                 done += len(block)
@@ -94,7 +92,7 @@ def _transfer(url, part, size, on_progress):
 
 
 def _request(url, start):
-    """The open response to a request for the bytes from `start` on."""
+    """Returns the open response to a request for the bytes from `start` on."""
     headers = {"User-Agent": "fasttrain", **({"Range": f"bytes={start}-"} if start else {})}
     try:
         return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)

@@ -1,11 +1,19 @@
-"""Labels and indices of an epoch's batches, for loaders whose library delivers only the images."""
+"""What batches hold beside their images, for loaders whose library delivers only those."""
 
 import numpy as np
 import torch
 
+from fasttrain.data.batch import LoaderSpec
 
-def targets_on(device, labels, steps):
-    """The (labels, indices) of each of `steps`, int64 [b] each, on `device`, copied there once for the whole epoch.
+
+def no_images(spec: LoaderSpec) -> torch.Tensor:
+    """Returns the images of a step in which this rank has no sample: uint8 [0, S, S, 3] on the device."""
+    size = spec.split.image_size
+    return torch.empty((0, size, size, 3), dtype=torch.uint8, device=spec.device)
+
+
+def targets_on(device: torch.device, labels: np.ndarray, steps: list) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Returns the (labels, indices) of each of `steps`, int64 [b] each, copied to `device` once for the whole epoch.
 
     labels: int64 [n] of the split. steps: a list of (indices, valid) as `BatchLoader.load` gets it.
     """

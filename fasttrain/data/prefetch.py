@@ -1,16 +1,20 @@
-"""The way from a loader on the host to the step's device: the copy of the next batch runs beside the current step."""
+"""Copies batches from a loader on the host to the step's device, the next one beside the current step."""
 
 import contextlib
 import functools
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 
+from fasttrain.data.batch import Batch
 
-def to_device(batches, device):
+
+def to_device(batches: Iterator[Batch], device: Any) -> Iterator[Batch]:
     """Yields the batches of the generator `batches` on `device`, and closes it when left.
 
-    On a CPU they pass as they are. On a GPU each is copied on a stream of its own, one batch ahead, so that the copy
-    and the work on the host overlap with the step; images have to be pinned for that. Torch's caching allocators keep
+    On a CPU they pass as they are. On a GPU each is copied one batch ahead, on a stream of its own, so that the copy
+    and the work on the host overlap with the step; images must be pinned for that. Torch's caching allocators keep
     both ends alive: pinned memory until its copy is done, the copy until the step's stream has used it.
     """
     if torch.device(device).type != "cuda":
@@ -20,7 +24,7 @@ def to_device(batches, device):
 
 @functools.cache
 def _copy_stream(device):
-    """One for all iterations: torch keeps the memory of each stream apart, and would keep that of every new one."""
+    """Returns one stream for all iterations: torch keeps memory apart for each, and would for every new one."""
     return torch.cuda.Stream(device)
 
 

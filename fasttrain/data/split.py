@@ -10,7 +10,7 @@ from fasttrain.errors import ConfigError
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Some rows of one half of a pack, labels running from 0 to K-1. Sample i is row `rows[i]` of the pack.
+    """Some rows of a pack's train or val images, labels running from 0 to K-1. Sample i is row `rows[i]` of the pack.
 
     name: "train" or "val". pixels: uint8 [N, S, S, 3], RGB, NHWC, read-only, every row of the pack (N >= n).
     rows: int64 [n], ascending. labels: int64 [n]. classes, class_names: K ids (wnids) and their readable names.
@@ -33,22 +33,22 @@ class Split:
     offsets: np.ndarray | None
     fingerprint: str
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         return len(self.classes)
 
     @property
-    def facts(self):
-        """What a network trained on this split needs to be used without it: plain lists, for a checkpoint."""
+    def facts(self) -> dict[str, list]:
+        """What it takes to use a network that was trained on this split: plain lists, for a checkpoint."""
         return {"classes": list(self.classes), "class_names": list(self.class_names), "mean": list(self.mean),
                 "std": list(self.std)}
 
 
-def class_count(classes, available):
-    """How many classes a view has: all of `available` for None; ConfigError unless 1 <= classes <= available."""
+def class_count(classes: int | None, available: int) -> int:
+    """Returns how many classes a view has, all for None; ConfigError unless 1 <= classes <= available."""
     if classes is None:
         return available
     if not 1 <= classes <= available:
@@ -56,8 +56,8 @@ def class_count(classes, available):
     return classes
 
 
-def choose_rows(labels, classes, limit=None, name="train"):
-    """The rows of the first `classes` labels, at most `limit` of them: int64, ascending.
+def choose_rows(labels: np.ndarray, classes: int, limit: int | None = None, name: str = "train") -> np.ndarray:
+    """Returns the rows of the first `classes` labels, at most `limit` of them: int64, ascending.
 
     labels: int64 [N] in canonical order (by label, then file number). A limit takes from every class in turn, first by
     file number, so that 25 of 10 classes are 3, 3, 3, 3, 3, 2, 2, 2, 2, 2; a class that runs out leaves its turn to the
@@ -73,7 +73,7 @@ def choose_rows(labels, classes, limit=None, name="train"):
     return np.sort(rows[np.lexsort((chosen, turn))[:limit]])
 
 
-def view_fingerprint(pack_fingerprint, name, classes, limit):
-    """Sixteen hex digits that name one view of one pack."""
+def view_fingerprint(pack_fingerprint: str, name: str, classes: int, limit: int) -> str:
+    """Returns sixteen hex digits that name one view of one pack."""
     text = f"{pack_fingerprint} {name} classes={classes} limit={limit}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -21,7 +21,7 @@ from fasttrain.errors import ConfigError, DataError
 from fasttrain.inference import FORMATS
 from fasttrain.inference.trained import Classifier, Trained, load_trained
 from fasttrain.models import build_model
-from fasttrain.train.checkpoint import write_atomic
+from fasttrain.storage import write_atomically
 
 TOLERANCE = 1e-4  # of the largest logit: between two ways of computing the same in fp32
 CPU = runtimes.Runtime(torch.device("cpu"), "fp32", "off", channels_last=False)
@@ -47,7 +47,7 @@ def export(checkpoint: str | Path, out: str | Path, to: str = "safetensors") -> 
     if not difference <= TOLERANCE * largest:
         raise DataError(f"{out}: not written: the exported network's logits differ by {difference:g} from the "
                         f"checkpoint's, whose largest is {largest:g}")
-    write_atomic(out, data)
+    write_atomically(out, data)
     return {"file": str(out), "bytes": len(data), "max_difference": difference, "largest_logit": largest}
 
 

@@ -1,11 +1,13 @@
 """A batch is a pure function: the order of samples and every augmentation are hashes of (seed, epoch, index).
 
 Nothing random lives in a worker, a thread or a library, so every loader delivers the same samples with the same
-crops, and a run is resumed from three integers. This file is the definition, in numpy; `keyed_torch.py` and
-`keyed_numba.py` mirror it and a test holds them equal.
+crops, and a run is resumed from three integers. This file is the definition, in numpy; `torch_mirror.py` and
+`numba_mirror.py` mirror it and a test holds them equal.
 
 Hash: lowbias32 (C. Wellons, https://nullprogram.com/blog/2018/07/31/), a bijection of 32-bit integers.
 """
+
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +17,12 @@ MULTIPLIER_2 = 0x846CA68B
 GOLDEN = 0x9E3779B9
 
 # What a number is drawn for. Streams are independent: adding one changes none of the others.
-ORDER, CROP_Y, CROP_X, FLIP, CUTOUT_Y, CUTOUT_X, BATCH, NOISE, CROP_SIZE, RESAMPLE = range(10)
+(ORDER, CROP_Y, CROP_X, FLIP, CUTOUT_Y, CUTOUT_X, BATCH, NOISE, CROP_SIZE, RESAMPLE, BRIGHTNESS,
+ CONTRAST) = range(12)
 
 
-def mix(x):
-    """lowbias32 of integers in [0, 2^32): an array of uint64 in, one of the same shape out; also takes a Python int."""
+def mix(x: Any) -> Any:
+    """Returns lowbias32 of integers in [0, 2^32): uint64 of the same shape, or a Python int for one."""
     if isinstance(x, int):
         x &= MASK
         x = ((x ^ (x >> 16)) * MULTIPLIER_1) & MASK
@@ -31,16 +34,16 @@ def mix(x):
     return x ^ (x >> np.uint64(16))
 
 
-def key(seed, *parts):
-    """One 32-bit key from a seed and further non-negative integers (stream, epoch, step, ...); order matters."""
+def key(seed: int, *parts: int) -> int:
+    """Returns a 32-bit key of a seed and further non-negative integers (stream, epoch, ...), whose order matters."""
     state = mix(seed & MASK)
     for part in parts:
         state = mix(state ^ ((part * GOLDEN + 1) & MASK))
     return state
 
 
-def permutation(seed, epoch, count):
-    """The order of `count` samples in `epoch`: int64 [count].
+def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
+    """Returns the order of `count` samples in `epoch`: int64 [count].
 
     The argsort of a bijective hash, so that keys never tie and no library's generator is involved. Hash and index lie
     in one integer: numpy sorts values many times as fast as it sorts places, and a GPU waits for this at each epoch.
@@ -50,8 +53,8 @@ def permutation(seed, epoch, count):
     return (np.sort(keys << np.uint64(32) | index) & np.uint64(MASK)).astype(np.int64)
 
 
-def draw(stream_key, index, bound):
-    """One integer in [0, bound) for each sample index: int64, shape of `index`. `stream_key` comes from `key`.
+def draw(stream_key: int, index: Any, bound: Any) -> np.ndarray:
+    """Returns one integer in [0, bound) for each sample index: int64, shape of `index`. `stream_key` comes from `key`.
 
     bound: an integer, or one for each sample.
     """

@@ -1,15 +1,14 @@
 """The run folder: which one a run gets, who may write to it, and what it continues."""
 
 import contextlib
-import fcntl
 from pathlib import Path
 
 import yaml
 
 from fasttrain.config import RunConfig, read_yaml
 from fasttrain.errors import ConfigError, DataError, FasttrainError
-from fasttrain.storage import need_space
-from fasttrain.train.checkpoint import Checkpoints, write_atomic
+from fasttrain.storage import OUT, Busy, Lock, need_space, write_atomically
+from fasttrain.train.checkpoint import Checkpoints
 
 # these say where a run lives, not what it computes
 PLACE = ("out", "resume", "data")
@@ -38,7 +37,7 @@ class RunFolder:
     def __init__(self, path, resumed):
         self.path, self.resumed = Path(path), resumed
         self.checkpoints = Checkpoints(self.path / "checkpoints")
-        self.lock = None
+        self.lock = Lock(self.path / ".lock")
 
     def claim(self, config, size=0):
         """Makes the folder this process's own and writes config.yaml; ConfigError while another process holds it.
@@ -48,23 +47,19 @@ class RunFolder:
         try:
             if not self.resumed:
                 disk = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.is_dir())
-                need_space(disk, size, "choose another --out")
+                need_space(disk, size, OUT)
             self.path.mkdir(parents=True, exist_ok=True)
-            self.lock = open(self.path / ".lock", "w")  # noqa: SIM115 - held until the run ends
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.lock.close()
-            self.lock = None
-            raise Taken(f"{self.path}: another process is training here; choose another --out") from None
+            self.lock.take()
+        except Busy as holder:
+            raise Taken(f"{self.path}: another process is training here ({holder}); {OUT}") from None
         except OSError as error:
-            raise DataError(f"{self.path}: cannot write: {error.strerror or error}; choose another --out") from None
+            raise DataError(f"{self.path}: cannot write: {error.strerror or error}; {OUT}") from None
         if not self.resumed:
-            text = yaml.safe_dump(config.to_dict(), sort_keys=False)
-            write_atomic(self.path / "config.yaml", text.encode())
+            write_atomically(self.path / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
 
     def release(self):
         """Gives the folder up. Of a run that was refused before it began nothing stays."""
-        if self.lock is None:
+        if self.lock.handle is None:
             return
         began = self.resumed or (self.path / "env.json").exists() or self.checkpoints.folder.exists()
         if not began:
@@ -72,7 +67,7 @@ class RunFolder:
                 (self.path / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # it held something before
                 self.path.rmdir()
-        self.lock.close()
+        self.lock.release()
 
 
 def claimed(config, size):

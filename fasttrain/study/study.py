@@ -1,7 +1,6 @@
 """Trains the runs of a plan one by one, whatever happens to single ones, keeps ablation.json up to date, reports."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 import sys
@@ -18,6 +17,7 @@ from fasttrain.format import duration
 from fasttrain.runs import folder as run_folder
 from fasttrain.runs.run import Run, load_run
 from fasttrain.runtime import resolve
+from fasttrain.storage import OUT, Busy, Lock
 from fasttrain.study import worker
 from fasttrain.study.analysis.ablation import build_ablation, write_ablation
 from fasttrain.study.analysis.collect import find_folders, read_runs
@@ -115,14 +115,16 @@ def claimed(folder: Path) -> Iterator[None]:
     """Makes the folder this process's own; ConfigError while another study runs in it, or where it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "w")  # noqa: SIM115 - held while the study runs
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ConfigError(f"{folder}: another study runs here; choose another --out") from None
+        lock = Lock(folder / ".lock")
+        lock.take()
+    except Busy as holder:
+        raise ConfigError(f"{folder}: another study runs here ({holder}); {OUT}") from None
     except OSError as error:
-        raise ConfigError(f"{folder}: cannot write: {error.strerror or error}; choose another --out") from None
-    with lock:
+        raise ConfigError(f"{folder}: cannot write: {error.strerror or error}; {OUT}") from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 class Study:

@@ -7,7 +7,6 @@ before a rename it names the new hash and the old one, so that whichever file a 
 import hashlib
 import io
 import json
-import os
 import warnings
 from pathlib import Path
 
@@ -15,29 +14,9 @@ import torch
 
 from fasttrain.errors import DataError
 from fasttrain.models import build_model
+from fasttrain.storage import write_atomically
 
 FORMAT = 1
-
-
-def write_atomic(path, data):
-    """Writes `data` (bytes) to `path` all or not at all; leaves no temporary file. DataError where the disk says no."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        reason = error.strerror or error
-        raise DataError(f"{path}: cannot write: {reason}; free some space or choose another --out") from None
 
 
 def disk_bytes(config, num_classes):
@@ -81,8 +60,8 @@ class Checkpoints:
         file = f"{name}.pt"
         known = manifest.get(file, {}).get("sha256", [])[:1]
         manifest[file] = {"sha256": [hashlib.sha256(data).hexdigest(), *known], "bytes": len(data), **facts}
-        write_atomic(self.manifest_path, json.dumps(manifest, indent=2).encode())
-        write_atomic(self.folder / file, data)
+        write_atomically(self.manifest_path, json.dumps(manifest, indent=2))
+        write_atomically(self.folder / file, data)
 
     def load(self, name):
         """The state saved as `name`; DataError if it is missing or is not, to the bit, what was saved."""

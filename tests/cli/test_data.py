@@ -47,7 +47,7 @@ def test_info_counts_and_tells_oddities(tree, capsys):
     (images / "n90000001_8.JPEG").write_bytes(encoded(image(size=(20, 30), mode="L"), "PNG"))
     (images / "n90000001_9.JPEG").write_bytes(b"no image")
     found = data.info(str(tree))
-    train, val = found.halves["train"], found.halves["val"]
+    train, val = found.splits["train"], found.splits["val"]
     assert (train.images, val.images, train.grayscale, train.unreadable) == (15, 6, 1, [
         "train/n90000001/images/n90000001_9.JPEG"])
     assert train.sizes == {"16 x 16": 13, "20 x 30": 1} and train.formats == {"JPEG": 13, "PNG": 1}

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from fasttrain.data.augment import augment_sample, draw_keys, draws
-from fasttrain.data.augment.resized_crop import crop_boxes, crop_sizes, resized_crop_sample
+from fasttrain.data.augment import switched_on
 
 
 def copy(batch):
@@ -18,13 +17,19 @@ def collect(loader):
 
 def reference(split, indices, seed, epoch, augment):
     """The images that any loader has to deliver, one sample after the other: uint8 [B, S, S, 3]."""
-    keys, size = draw_keys(augment, seed, epoch), split.image_size
-    images = [split.pixels[split.rows[i]] for i in indices]
-    if augment.rrc_scale:
-        boxes = zip(*crop_boxes(keys, crop_sizes(augment.rrc_scale, size), indices, size), strict=True)
-        images = [resized_crop_sample(image, box) for image, box in zip(images, boxes, strict=True)]
-    drawn = zip(*draws(augment, keys, indices, size), strict=True)
-    return np.stack([augment_sample(image, one, augment) for image, one in zip(images, drawn, strict=True)])
+    return augmented([split.pixels[split.rows[i]] for i in indices], indices, seed, epoch, augment)
+
+
+def augmented(images, indices, seed, epoch, augment):
+    """Images of the samples `indices`, each augmented by the definitions: uint8 [B, S, S, 3]."""
+    parts = list(switched_on(augment, len(images[0])).values())
+    result = []
+    for image, index in zip(images, indices, strict=True):
+        for part in parts:
+            drawn = part.draws(part.keys(seed, epoch), np.array([index]))
+            image = part.sample(image, *(int(one[0]) for one in drawn))
+        result.append(image)
+    return np.stack(result)
 
 
 def assert_images(images, expected, tolerance):

@@ -12,7 +12,8 @@ from tests.helpers import make_split
 
 AUGMENT = Augment(crop_padding=2, flip="alternating", cutout=3)
 AUGMENTS = [AUGMENT, Augment(), Augment(crop_padding=20, flip="random"), Augment(cutout=40),
-            Augment(rrc_scale=0.3, flip="random", cutout=3)]
+            Augment(rrc_scale=0.3, flip="random", cutout=3), Augment(contrast=0.6),
+            Augment(crop_padding=2, flip="random", brightness=0.4, contrast=0.3, cutout=3)]
 
 
 @pytest.mark.parametrize("augment", AUGMENTS, ids=str)
@@ -115,7 +116,7 @@ def test_breaking_off_and_iterating_again(make):
     assert_batches(collect(loader), whole)
 
 
-@pytest.mark.parametrize("augment", [AUGMENT, Augment(rrc_scale=0.5)], ids=str)
+@pytest.mark.parametrize("augment", [AUGMENT, AUGMENTS[-1], Augment(rrc_scale=0.5)], ids=str)
 def test_a_batch_is_never_overwritten_under_its_user(make, augment):
     """Whether it is held whole, or only through a view of some of its images."""
     loader = make(make_split(64), 4, augment=augment)

@@ -7,17 +7,21 @@ import pytest
 import torch
 
 from fasttrain.config import Augment
-from fasttrain.data.augment import draw_keys, torch_mirror
-from fasttrain.data.augment.resized_crop import crop_sizes
+from fasttrain.data.augment import switched_on
+from fasttrain.data.augment.fused import FUSED, Draws, fused_draws, fused_keys
+from fasttrain.data.augment.fused_torch import gather_batch
+from fasttrain.data.augment.rest import Rest
 from fasttrain.data.batch import Batch, LoaderSpec
 from fasttrain.data.loaders import build
 from fasttrain.data.prefetch import to_device
+from fasttrain.keyed import torch_mirror
 from tests.helpers import make_split
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
 SPLIT = make_split(300, 64, 10)
 AUGMENTS = [Augment(crop_padding=4, flip="alternating"), Augment(crop_padding=4, flip="random", cutout=16),
-            Augment(rrc_scale=0.25, flip="random", cutout=8)]
+            Augment(rrc_scale=0.25, flip="random", cutout=8),
+            Augment(crop_padding=4, flip="random", brightness=0.4, contrast=0.4, cutout=8)]
 BUSY_CYCLES = 20_000_000  # about 10 ms of an idle GPU's time
 
 
@@ -48,18 +52,16 @@ def test_resident_on_the_gpu_equals_the_cpu_bit_for_bit(augment):
 
 @pytest.mark.parametrize("augment", AUGMENTS, ids=str)
 def test_its_kernels_compile(augment):
-    """`augment_torch.compiled` would hide a failure behind eager operators, ten times as slow."""
+    """`kernels.torch_kernel` would hide a failure behind eager operators, ten times as slow."""
     torch._dynamo.reset()
-    keys = draw_keys(augment, 3, 1)
-    pixels = torch.from_numpy(np.ascontiguousarray(SPLIT.pixels)).cuda()
-    indices = torch.arange(64, device="cuda")
-    if augment.rrc_scale:
-        sizes = torch.from_numpy(crop_sizes(augment.rrc_scale, 64)).cuda()
-        function, arguments = torch_mirror.resized_crop_batch, (
-            pixels[:64], indices, sizes, augment, torch_mirror.keys_on("cuda", keys))
+    pixels, indices = torch.from_numpy(np.ascontiguousarray(SPLIT.pixels)).cuda(), torch.arange(64, device="cuda")
+    if set(switched_on(augment, 64)) <= set(FUSED):
+        drawn = fused_draws(augment, fused_keys(augment, 3, 1), indices, 64, torch_mirror.draw)
+        function, arguments = gather_batch, (pixels, indices, Draws(*(one.int() for one in drawn)), augment)
     else:
-        drawn = torch_mirror.draws_on(augment, keys, indices, 64)
-        function, arguments = torch_mirror.augment_batch, (pixels, indices, drawn, augment)
+        rest = Rest(list(switched_on(augment, 64).values()), 3, "cuda")
+        (drawn,) = rest.draws(1, [(np.arange(64), 64)])
+        function, arguments = rest.chain, (pixels[:64], drawn)
     compiled = torch.compile(function, dynamic=False, fullgraph=True)
     assert torch.equal(compiled(*arguments), function(*arguments))
 

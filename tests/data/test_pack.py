@@ -270,7 +270,7 @@ def test_disk_that_fills_up_while_packing(tree, tmp_path, size):
     """A limit on the size of files stands for the full disk: the write that crosses it fails."""
     command = [sys.executable, "-c", SHORT_DISK, str(tree), str(tmp_path / "cache"), str(size)]
     result = subprocess.run(command, capture_output=True, text=True)
-    assert "no space left" in result.stdout and result.stdout.count("\n") == 1 and not result.stderr, result
+    assert "No space left" in result.stdout and result.stdout.count("\n") == 1 and not result.stderr, result
     assert [path.suffix for path in (tmp_path / "cache" / "packs").iterdir()] == [".lock"]
 
 

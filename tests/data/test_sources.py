@@ -18,8 +18,8 @@ def tree(tmp_path):
 def summary(source):
     """Everything an index says, the bytes of the images included."""
     index = source.index()
-    halves = [[(item.path, item.label, item.read()) for item in half] for half in (index.train, index.val)]
-    return index.classes, index.class_names, halves
+    splits = [[(item.path, item.label, item.read()) for item in split] for split in (index.train, index.val)]
+    return index.classes, index.class_names, splits
 
 
 def fails(location, *words, error=DataError):
@@ -40,7 +40,7 @@ def test_folder_zip_and_tar_give_the_same(tree, tmp_path):
     make_tar(parts / "a.tar.xz", tree, files[1::2])
     make_tar(parts / "b.tar.xz", tree, files[::2])
     expected = summary(open_source(str(tree)))
-    assert [len(half) for half in expected[2]] == [12, 6]
+    assert [len(split) for split in expected[2]] == [12, 6]
     for location in (tree.parent, make_zip(tmp_path / "x.zip", tree), parts, make_tar(tmp_path / "one.tar.xz", tree)):
         assert summary(open_source(str(location))) == expected
 

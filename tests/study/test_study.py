@@ -185,12 +185,6 @@ def test_bad_flags_are_one_line(capsys, words, says):
     assert says in error and len(error.splitlines()) == 1
 
 
-def test_what_a_process_that_said_nothing_died_of():
-    assert worker.how_it_ended(-9) == "its process was killed by SIGKILL (perhaps for lack of memory)"
-    assert worker.how_it_ended(-11) == "its process was killed by SIGSEGV"
-    assert worker.how_it_ended(3) == "its process ended with code 3"
-
-
 @pytest.mark.parametrize("script, reason", [
     ("kill -9 $$", "its process was killed by SIGKILL (perhaps for lack of memory)"),
     ("echo '{\"error\": \"x.pt: damaged\"}'; exit 3", "x.pt: damaged"),

@@ -70,7 +70,7 @@ def test_a_crash_between_any_two_writes_leaves_a_checkpoint_that_loads(saved, mo
         return replace(source, target)
 
     replace = os.replace
-    monkeypatch.setattr(checkpoint.os, "replace", dies)
+    monkeypatch.setattr(os, "replace", dies)
     with pytest.raises(KeyboardInterrupt):
         saved.save("last", state(3), epoch=3)
     monkeypatch.undo()
@@ -83,7 +83,7 @@ def test_a_failed_write_keeps_the_old_checkpoint_and_leaves_nothing_behind(saved
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match="No space left"):
         saved.save("last", state(3), epoch=3)
     monkeypatch.undo()

@@ -1,82 +1,65 @@
-"""Geometric augmentation: the definition, in numpy, one sample at a time and easy to check by eye.
+"""Augmentation of the uint8 images of a training batch: one file for each, applied in the order of the registry.
 
-Everything is integer work on uint8 and every number is keyed by (seed, epoch, sample index), so all mirrors (numba,
-torch, the graphs of other loaders) are bit-equal to this one. Random resized crop is in `resized_crop.py`.
+The order is part of the definition: crop (or resized crop), flip, colour, cutout. Everything is integer work keyed by
+(seed, epoch, sample index), so all mirrors (numba, torch, the graphs of other loaders) are equal to the byte.
 """
 
-from typing import NamedTuple
+import abc
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from fasttrain import keyed
+from fasttrain.config import Augment
+from fasttrain.registry import AUGMENTATIONS
+
+OFF = Augment()
 
 
-class Draws(NamedTuple):
-    """What one batch draws: each int64 [B].
+class Augmentation(abc.ABC):
+    """One augmentation: what it draws for a sample, its definition in numpy, and a mirror in numba and in torch.
 
-    crop_y, crop_x: where the crop starts, in pixels, relative to the image (-padding .. padding). flip: 0 or 1.
-    cutout_y, cutout_x: top left corner of the square of zeros in the crop; may lie outside of it.
+    settings: the fields of config.Augment that belong to it.
     """
 
-    crop_y: np.ndarray
-    crop_x: np.ndarray
-    flip: np.ndarray
-    cutout_y: np.ndarray
-    cutout_x: np.ndarray
+    settings: tuple[str, ...] = ()
+
+    def __init__(self, augment: Augment, image_size: int):
+        self.augment, self.image_size = augment, image_size
+
+    @classmethod
+    def is_on(cls, augment: Augment) -> bool:
+        """Returns whether a config asks for it: by default, whether one of its settings is not the one for "off"."""
+        return any(getattr(augment, name) != getattr(OFF, name) for name in cls.settings)
+
+    @abc.abstractmethod
+    def keys(self, seed: int, epoch: int) -> tuple[int, ...]:
+        """Returns the integers that one epoch's draws are keyed by."""
+
+    @abc.abstractmethod
+    def draws(self, keys: tuple[int, ...], indices: Any, draw=keyed.draw) -> tuple:
+        """Returns what the samples `indices` (int64 [B]) draw: each int64 [B]. `draw`: keyed's, in numpy or torch."""
+
+    @abc.abstractmethod
+    def sample(self, image: np.ndarray, *drawn: int) -> np.ndarray:
+        """The definition: returns one image, uint8 [S, S, 3], augmented as `drawn` for it says, as a new array."""
+
+    @abc.abstractmethod
+    def in_numba(self, images: np.ndarray, *drawn: np.ndarray) -> None:
+        """Augments images in place: uint8 [B, S, S, 3], contiguous; `drawn` as from `draws`."""
+
+    @abc.abstractmethod
+    def in_torch(self, images: Any, *drawn: Any) -> Any:
+        """Returns augmented images: uint8 [B, S, S, 3]; `drawn` as from `draws`, int32. Works compiled."""
 
 
-class DrawKeys(NamedTuple):
-    """What one epoch's draws are keyed by: integers, or a torch mirror's scalars of the same values."""
-
-    crop_y: int
-    crop_x: int
-    flip: int
-    flip_offset: int
-    cutout_y: int
-    cutout_x: int
-    crop_size: int
+def switched_on(augment: Augment, image_size: int) -> dict[str, Augmentation]:
+    """Returns the augmentations that a config asks for by name, in the order in which they are applied."""
+    kinds = {name: AUGMENTATIONS.load(name) for name in AUGMENTATIONS.names()}
+    return {name: kind(augment, image_size) for name, kind in kinds.items() if kind.is_on(augment)}
 
 
-def draw_keys(augment, seed, epoch):
-    """The keys of one epoch. Alternating flip keeps its key over the epochs and adds the epoch's parity
-    (K. Jordan, "94% on CIFAR-10 in 3.29 seconds", arXiv:2404.00498)."""
-    alternating = augment.flip == "alternating"
-    return DrawKeys(
-        crop_y=keyed.key(seed, keyed.CROP_Y, epoch),
-        crop_x=keyed.key(seed, keyed.CROP_X, epoch),
-        flip=keyed.key(seed, keyed.FLIP, 0 if alternating else epoch),
-        flip_offset=epoch % 2 if alternating else 0,
-        cutout_y=keyed.key(seed, keyed.CUTOUT_Y, epoch),
-        cutout_x=keyed.key(seed, keyed.CUTOUT_X, epoch),
-        crop_size=keyed.key(seed, keyed.CROP_SIZE, epoch),
-    )
-
-
-def draws(augment, keys, indices, image_size, draw=keyed.draw):
-    """Draws for the samples `indices` (int64 [B]) in the epoch of `keys`; `draw` is the mirror (numpy or torch)."""
-    zeros = indices * 0
-    span = 2 * augment.crop_padding + 1
-    return Draws(
-        crop_y=draw(keys.crop_y, indices, span) - augment.crop_padding,
-        crop_x=draw(keys.crop_x, indices, span) - augment.crop_padding,
-        flip=zeros if augment.flip == "none" else (draw(keys.flip, indices, 2) + keys.flip_offset) % 2,
-        cutout_y=draw(keys.cutout_y, indices, image_size) - augment.cutout // 2,
-        cutout_x=draw(keys.cutout_x, indices, image_size) - augment.cutout // 2,
-    )
-
-
-def augment_sample(image, drawn, augment):
-    """The reference: crops one uint8 image [S, S, 3] out of its zero-padded self, flips it, cuts a square out.
-
-    `drawn` is the sample's (crop_y, crop_x, flip, cutout_y, cutout_x). Returns a new uint8 [S, S, 3].
-    """
-    size, pad = len(image), augment.crop_padding
-    y, x, flip, cutout_y, cutout_x = (int(v) for v in drawn)
-    padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
-    result = padded[pad + y:pad + y + size, pad + x:pad + x + size].copy()
-    if flip:
-        result = result[:, ::-1].copy()
-    if augment.cutout:
-        top, left = max(cutout_y, 0), max(cutout_x, 0)
-        result[top:cutout_y + augment.cutout, left:cutout_x + augment.cutout] = 0
-    return result
+def only(augment: Augment, parts: Iterable[Augmentation]) -> Augment:
+    """Returns a config that asks for nothing but `parts`, with the settings of `augment`."""
+    return Augment(**{name: getattr(augment, name) for part in parts for name in part.settings})

@@ -1,10 +1,11 @@
-"""`resized_crop.resized_crop_sample` as a numba kernel, serial and without the GIL as those in `augment_numba.py`."""
+"""`ResizedCrop.sample` as a numba kernel, serial and without the GIL."""
 
 import numba
 import numpy as np
 
-from fasttrain.data.augment.numba_mirror import augment_into
-from fasttrain.keyed.numba_mirror import draw
+from fasttrain.storage import use_kernel_cache
+
+use_kernel_cache()
 
 
 @numba.njit(inline="always")
@@ -54,24 +55,9 @@ def resize_into(out, image, size, y, x, height, width):
 
 
 @numba.njit(nogil=True, cache=True)
-def _resized_crop_batch(out, images, indices, sizes, flips, cutout, keys):
+def resized_crop_batch(images, ys, xs, heights, widths):
+    """Crops and resizes images in place: uint8 [B, S, S, 3]; the boxes are int64 [B] each."""
     size = images.shape[1]
-    flat_out, flat_images = out.reshape(len(out), -1), images.reshape(len(images), -1)
-    resized = np.empty(3 * size * size, np.uint8)
-    for i in range(len(indices)):
-        chosen = draw(keys[6], indices[i], len(sizes))
-        height, width = sizes[chosen, 0], sizes[chosen, 1]
-        y = draw(keys[0], indices[i], size - height + 1)
-        x = draw(keys[1], indices[i], size - width + 1)
-        resize_into(resized, flat_images[i], size, y, x, height, width)
-        augment_into(flat_out[i], resized, size, indices[i], 0, flips, cutout, keys)
-
-
-def resized_crop_batch(out, images, indices, sizes, arguments):
-    """Crops, resizes, flips and cuts `images` into `out`, both uint8 [B, S, S, 3].
-
-    indices: int64 [B], positions in the split. sizes: from `resized_crop.crop_sizes`. arguments: from
-    `augment_numba.kernel_arguments`.
-    """
-    _, flips, cutout, keys = arguments
-    _resized_crop_batch(out, images, indices, sizes, flips, cutout, keys)
+    flat = images.reshape(len(images), -1)
+    for i in range(len(images)):
+        resize_into(flat[i], flat[i].copy(), size, ys[i], xs[i], heights[i], widths[i])

@@ -8,28 +8,30 @@ samples to processes, and waits for ever if one of them fails; pages of equal im
 """
 
 import os
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from fasttrain.data.pack.manifest import check_files, read_manifest, record_files, write_manifest
+from fasttrain.data.progress import tell
+from fasttrain.data.split import Split
 from fasttrain.errors import DataError
-from fasttrain.storage import atomic_folder, cache_dir, clear_errors, locked, make_folder, need_space
+from fasttrain.storage import CACHE, atomic_folder, cache_dir, locked, make_folder, need_space, writing
 
 NAME = "images.beton"
 SCHEMA = 1
 LEAST_PAGE = 1 << 21  # FFCV's lower limit; small splits make small files
 
 
-def open_beton(split, cache=None, on_message=None):
-    """The path of the .beton of a Split, written if need be and verified.
+def open_beton(split: Split, cache: Path | None = None, on_message: Callable[[str], None] | None = None) -> Path:
+    """Returns the path of the .beton of a Split, written if need be and verified.
 
-    cache: default `cache_dir()`. on_message: gets one line when the file is written, and why; default prints it on
+    cache: default `cache_dir()`. on_message: gets one line when the file is written, and why; by default it goes to
     stderr. A file that was altered or cut is written again. Several processes may call this at once: one writes, the
     others wait. Raises DataError for folders that cannot be written or have no space.
     """
-    on_message = on_message or _print
+    on_message = on_message or tell
     folder = Path(cache or cache_dir()) / "ffcv" / f"{split.fingerprint}-{split.image_size}"
     if _reason_to_write(folder):
         make_folder(folder.parent)
@@ -42,7 +44,7 @@ def open_beton(split, cache=None, on_message=None):
 
 
 def _reason_to_write(folder):
-    """None where `folder` holds a sound .beton, else the line that says why one is written."""
+    """Returns None where `folder` holds a sound .beton, else the line that says why one is written."""
     if not folder.is_dir():
         return f"writing {folder / NAME} once; later runs reuse it"
     try:
@@ -58,12 +60,12 @@ def _reason_to_write(folder):
 
 def _write_folder(folder, split):
     need_space(folder.parent, len(split) * 3 * split.image_size**2 * 9 // 8)
-    with atomic_folder(folder) as temporary, clear_errors(folder):
+    with atomic_folder(folder) as temporary, writing(folder, CACHE):
         write_beton(temporary / NAME, split)
         write_manifest(temporary, {"schema": SCHEMA, "files": record_files(temporary, [NAME])})
 
 
-def write_beton(path, split):
+def write_beton(path: Path, split: Split) -> None:
     """Writes the images of `split` to `path` in FFCV's raw mode, and flushes them to the disk."""
     from ffcv.fields import RGBImageField
     from ffcv.types import ALLOC_TABLE_TYPE, CURRENT_VERSION, FieldDescType, HeaderType, get_metadata_type
@@ -94,7 +96,3 @@ def write_beton(path, split):
         file.write(table)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _print(text):
-    print(text, file=sys.stderr)

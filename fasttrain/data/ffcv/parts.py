@@ -16,7 +16,7 @@ from ffcv.memory_managers import OSCacheManager
 from ffcv.pipeline.compiler import Compiler
 from ffcv.transforms import ToDevice, ToTensor
 
-from fasttrain.data.augment.numba_mirror import augment_into
+from fasttrain.data.augment.fused_numba import augment_into
 from fasttrain.errors import DataError
 
 AHEAD = 2  # finished batches that wait; FFCV keeps buffers for two more

@@ -3,9 +3,11 @@
 import importlib
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from fasttrain.data.batch import BatchLoader, LoaderSpec
 from fasttrain.format import size
 from fasttrain.registry import LOADERS
 
@@ -13,8 +15,8 @@ from fasttrain.registry import LOADERS
 BACKENDS = {"dali": "nvidia.dali", "ffcv": "fasttrain.data.ffcv.imports"}
 
 
-def missing(name):
-    """Why the backend of the loader `name` cannot be imported, in one line; None if it can, or if there is none."""
+def missing(name: str) -> str | None:
+    """Says in one line why the backend of the loader `name` cannot be imported; None if it can, or needs none."""
     try:
         importlib.import_module(BACKENDS.get(name, "fasttrain"))
     except Exception as error:  # a broken install raises more than ImportError
@@ -22,14 +24,14 @@ def missing(name):
     return None
 
 
-def choose(name, spec):
-    """(loader name, one line that says why); decides what `auto` stands for.
+def choose(name: str, spec: LoaderSpec) -> tuple[str, str]:
+    """Returns (loader name, one line that says why): decides what `auto` stands for.
 
     `resident` where the pixels take at most half of the free memory of the step's device, or where the pack has no JPEG
     bytes to decode; else `dali` where a GPU and DALI are there; else `jpeg`.
     """
     if name == "constant":
-        return name, "loader constant: one batch for ever, to measure speed; accuracies say nothing"
+        return name, "loader constant: the same batch every time, to measure speed; accuracies say nothing"
     if name != "auto":
         return name, f"loader {name}: asked for"
     gpu = torch.device(spec.device).type == "cuda"
@@ -44,8 +46,8 @@ def choose(name, spec):
     return "jpeg", f"loader jpeg: {sizes}"
 
 
-def free_memory(device):
-    """Bytes that `device` has left; on a CPU with what the page cache would give back, within a container's limit."""
+def free_memory(device: Any) -> int:
+    """Returns the bytes that `device` has left; on a CPU with the page cache's, within a container's limit."""
     if torch.device(device).type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -59,6 +61,6 @@ def free_memory(device):
         return free
 
 
-def build(name, spec):
-    """The loader called `name` for a LoaderSpec; raises ConfigError where it is unknown or cannot serve the data."""
+def build(name: str, spec: LoaderSpec) -> BatchLoader:
+    """Builds the loader called `name`; raises ConfigError where it is unknown or cannot serve the data."""
     return LOADERS.load(name)(spec)

@@ -12,10 +12,11 @@ from collections import deque
 import numpy as np
 import torch
 
-from fasttrain.data.augment import draw_keys, draws
+from fasttrain.data.augment.fused import FUSED, fused_draws, fused_keys
 from fasttrain.data.batch import Batch, BatchLoader
 from fasttrain.data.decode import decode_into
-from fasttrain.data.labels import targets_on
+from fasttrain.data.encoded import damaged, require_jpeg
+from fasttrain.data.labels import no_images, targets_on
 from fasttrain.data.loaders import missing
 from fasttrain.data.threads import cpu_count
 from fasttrain.errors import ConfigError, DataError
@@ -24,7 +25,7 @@ PREFETCH = 3  # batches under way: one is decoded while one is augmented and one
 
 
 class Feed:
-    """Where DALI takes the inputs of its next run from; each iteration over the loader sets `steps` anew."""
+    """Gives DALI the inputs of its next run; each iteration over the loader sets `steps`."""
 
     steps = iter(())
 
@@ -39,11 +40,11 @@ class DaliLoader(BatchLoader):
     DataError, naming the image, where one cannot be decoded. The loader can be used again after that.
     """
 
+    does = FUSED
+
     def __init__(self, spec):
         super().__init__(spec)
-        if spec.split.jpeg is None:
-            raise ConfigError(f"loader dali: not all images of this data are JPEG of {spec.split.image_size} x "
-                              f"{spec.split.image_size} pixels: use --loader resident")
+        require_jpeg("dali", spec.split)
         self.device = torch.device(spec.device)
         self.jpeg = np.asarray(spec.split.jpeg)  # slices of a plain array cost a tenth of those of a memory map
         self.feed = Feed()
@@ -52,7 +53,7 @@ class DaliLoader(BatchLoader):
         self.running = None
 
     def build(self):
-        """The pipeline, ready to run."""
+        """Returns the pipeline, ready to run."""
         gpu = self.device.type == "cuda"
         try:
             pipeline = graph(self.feed, self.spec.split.image_size, self.augment, gpu, batch_size=self.plan.local_size,
@@ -71,7 +72,7 @@ class DaliLoader(BatchLoader):
         return batches
 
     def batches(self, epoch, steps):
-        """The generator behind `load`: keeps PREFETCH batches under way."""
+        """Yields the batches of `load`; keeps PREFETCH of them under way."""
         self.pipeline = self.pipeline or self.build()
         filled = [indices for indices, _ in steps if len(indices)]
         self.feed.steps = self.inputs(epoch, filled)
@@ -80,26 +81,26 @@ class DaliLoader(BatchLoader):
         try:
             for (local, valid), targets in zip(steps, targets_on(self.device, self.spec.split.labels, steps),
                                                strict=True):
-                yield Batch(self.next_images() if len(local) else self.no_images(), *targets, valid)
+                yield Batch(self.next_images() if len(local) else no_images(self.spec), *targets, valid)
         finally:
             self.drain()
 
     def inputs(self, epoch, batches):
         """Yields what `graph` takes for each array of indices: the encoded images, then what the augmentation needs."""
         split, offsets, augment = self.spec.split, self.spec.split.offsets, self.augment
-        keys = draw_keys(augment, self.spec.seed, epoch)
+        keys = fused_keys(augment, self.spec.seed, epoch)
         for indices in batches:
             self.under_way.append(indices)
             rows = split.rows[indices]
             bounds = zip(offsets[rows].tolist(), offsets[rows + 1].tolist(), strict=True)
             encoded = [self.jpeg[first:last] for first, last in bounds]
-            drawn = draws(augment, keys, indices, split.image_size)
+            drawn = fused_draws(augment, keys, indices, split.image_size)
             crop = np.stack([drawn.crop_y, 3 * drawn.crop_x], 1).astype(np.int32)
             hole = np.stack([drawn.cutout_y, drawn.cutout_x], 1).astype(np.float32)
             yield tuple(choose(augment, encoded, crop, drawn.flip.astype(np.int32), hole))
 
     def next_images(self):
-        """The next batch: uint8 [b, S, S, 3] on the device, in memory that DALI hands over without copying it."""
+        """Returns the next images, uint8 [b, S, S, 3] on the device, in memory that DALI hands over without a copy."""
         stream = torch.cuda.current_stream(self.device) if self.device.type == "cuda" else None
         try:
             (output,) = self.pipeline.outputs(stream)
@@ -110,25 +111,19 @@ class DaliLoader(BatchLoader):
             raise self.explain(error) from error
         return images
 
-    def no_images(self):
-        """The images of a step in which this rank has no sample."""
-        size = self.spec.split.image_size
-        return torch.empty((0, size, size, 3), dtype=torch.uint8, device=self.device)
-
     def explain(self, error):
-        """A DataError that names the image behind DALI's `error`, which knows no rows."""
+        """Returns a DataError that names the image behind DALI's `error`, which knows no rows."""
         split = self.spec.split
         pixels = np.empty((split.image_size, split.image_size, 3), np.uint8)
         for row in split.rows[np.concatenate(self.under_way)]:
             try:
                 decode_into(self.jpeg[split.offsets[row]:split.offsets[row + 1]].tobytes(), pixels)
             except ValueError as reason:
-                return DataError(f"loader dali: {split.name} image in row {row} of the pack is damaged ({reason}): run "
-                                 "`fasttrain data verify`, then `fasttrain data pack --rebuild`")
+                return damaged("dali", split, row, reason)
         return DataError(f"loader dali: {first_line(error)}: run `fasttrain data verify`, or use --loader resident")
 
     def drain(self):
-        """Takes what is still under way, so that the next epoch starts with an idle pipeline."""
+        """Takes what is still under way: the next epoch starts with an idle pipeline."""
         if sys.is_finalizing():  # DALI has ended its pipelines by then
             return
         self.feed.steps = iter(())
@@ -153,7 +148,7 @@ class DaliLoader(BatchLoader):
 
 
 def graph(source, image_size, augment, gpu, **options):
-    """The pipeline from `source` to uint8 [B, S, S, 3]: decode, crop, mirror, cut out, in this order.
+    """Returns the pipeline from `source` to uint8 [B, S, S, 3]: decode, crop, mirror, cut out, in this order.
 
     source: called for each run; gives the inputs of a batch in the order of `choose`. gpu: decode ("mixed": parsed on
     the host) and augment there. options: of DALI's Pipeline; with device_id None, either kind of graph can be
@@ -190,11 +185,11 @@ def graph(source, image_size, augment, gpu, **options):
 
 
 def choose(augment, encoded, crop, flip, hole):
-    """Those of one value for each possible input of the graph which belong to `augment`, in the order of the graph."""
+    """Returns those of four values, one for each possible input of the graph, that `augment` needs, in their order."""
     wanted = ((True, encoded), (augment.crop_padding, crop), (augment.flip != "none", flip), (augment.cutout, hole))
     return [value for needed, value in wanted if needed]
 
 
 def first_line(error):
-    """What an exception says, without its stack of C++ frames."""
+    """Returns what an exception says, without its stack of C++ frames."""
     return str(error).strip().partition("\n")[0]

@@ -7,10 +7,11 @@ the buffers, the reader thread and the copy to the GPU on streams of its own.
 import numpy as np
 import torch
 
-from fasttrain.data.augment.numba_mirror import kernel_arguments
+from fasttrain.data.augment.fused import FUSED
+from fasttrain.data.augment.fused_numba import kernel_arguments
 from fasttrain.data.batch import Batch, BatchLoader
 from fasttrain.data.ffcv.beton import open_beton
-from fasttrain.data.labels import targets_on
+from fasttrain.data.labels import no_images, targets_on
 from fasttrain.data.loaders import missing
 from fasttrain.errors import ConfigError
 
@@ -20,6 +21,8 @@ class FfcvLoader(BatchLoader):
 
     Raises ConfigError without FFCV; DataError where the file cannot be written or read, and where the reader hangs.
     """
+
+    does = FUSED
 
     def __init__(self, spec):
         super().__init__(spec)
@@ -35,7 +38,7 @@ class FfcvLoader(BatchLoader):
         reader.close()
 
     def read(self, epoch, order, batch_size):
-        """A `Reader` of the samples `order` (int64), `batch_size` at a time."""
+        """Returns a `Reader` of the samples `order` (int64), `batch_size` at a time."""
         self.loader.batch_size = batch_size
         return self.parts.Reader(self.loader, order, kernel_arguments(self.augment, self.spec.seed, epoch))
 
@@ -48,28 +51,23 @@ class FfcvLoader(BatchLoader):
         try:
             for (local, valid), targets in zip(steps, targets_on(self.device, self.spec.split.labels, steps),
                                                strict=True):
-                images = owned(next(reader)) if len(local) else self.no_images()
+                images = owned(next(reader)) if len(local) else no_images(self.spec)
                 yield Batch(images, *targets, valid)
         finally:
             reader.close()
-
-    def no_images(self):
-        """The images of a step in which this rank has no sample."""
-        size = self.spec.split.image_size
-        return torch.empty((0, size, size, 3), dtype=torch.uint8, device=self.device)
 
     def close(self):
         self.loader = None
 
 
 def owned(images):
-    """A copy that the reader does not overwrite. On a CPU numpy makes it: torch's threads would go on spinning for a
-    while after each copy, on the cores that the reader needs."""
+    """Returns a copy that the reader does not overwrite. On a CPU numpy makes it: torch's threads would go on spinning
+    after each copy, on the cores that the reader needs."""
     return torch.from_numpy(images.numpy().copy()) if images.device.type == "cpu" else images.clone()
 
 
 def import_parts():
-    """The module `ffcv_parts`; ConfigError where FFCV is missing or broken."""
+    """Returns the module `ffcv.parts`; ConfigError where FFCV is missing or broken."""
     if reason := missing("ffcv"):
         raise ConfigError(f"loader ffcv: cannot import FFCV ({reason}): scripts/install_ffcv installs it, or use "
                           "--loader resident")

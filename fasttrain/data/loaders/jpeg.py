@@ -1,4 +1,4 @@
-"""Decodes the pack's JPEG bytes anew for every batch, in threads: for data larger than memory.
+"""Decodes the pack's JPEG bytes for every batch, in threads: for data larger than memory.
 
 libjpeg-turbo (through `decode.py`) and the augmentation kernel both release the GIL, so threads use all cores and share
 what they read. Each batch is cut into one part per thread, and decoding runs two batches ahead of the step.
@@ -10,11 +10,12 @@ from functools import partial
 import numpy as np
 import torch
 
+from fasttrain.data.augment.fused import FUSED
 from fasttrain.data.batch import Batch, BatchLoader
 from fasttrain.data.decode import decode_plain
+from fasttrain.data.encoded import damaged, require_jpeg
 from fasttrain.data.prefetch import to_device
 from fasttrain.data.threads import cpu_count, map_in_order
-from fasttrain.errors import ConfigError, DataError
 
 SMALLEST_PART = 8  # images that a thread takes at a time, at least: a hand-over costs as much as one image
 GROUP = 32  # images between decoding and augmenting: at 64 px they stay in the core's cache
@@ -28,12 +29,12 @@ class JpegLoader(BatchLoader):
     and hand them out again, but only when nothing refers to them: no batch is overwritten under its user.
     """
 
+    does = FUSED
+
     def __init__(self, spec):
         super().__init__(spec)
         split = spec.split
-        if split.jpeg is None:
-            raise ConfigError(f"loader jpeg: not all images of this data are JPEG of {split.image_size} x "
-                              f"{split.image_size} pixels: use --loader resident")
+        require_jpeg("jpeg", split)
         self.encoded = memoryview(np.asarray(split.jpeg))
         self.threads = max(1, cpu_count() // spec.world_size)
 
@@ -42,9 +43,13 @@ class JpegLoader(BatchLoader):
 
     def decode(self, epoch, steps):
         """Yields the batches in host memory."""
-        from fasttrain.data.augment.numba_mirror import augment_batch, kernel_arguments
+        from fasttrain.data.augment.fused_numba import augment_batch, kernel_arguments
 
-        augment = partial(augment_batch, arguments=kernel_arguments(self.augment, self.spec.seed, epoch))
+        arguments = kernel_arguments(self.augment, self.spec.seed, epoch)
+
+        def augment(*batch):
+            augment_batch(*batch, *arguments)
+
         with contextlib.closing(map_in_order(partial(self.fill, augment), self.parts(steps), self.threads)) as filled:
             for batch in filled:
                 if batch is not None:
@@ -81,5 +86,4 @@ class JpegLoader(BatchLoader):
             try:
                 decode_plain(self.encoded[start:end], out)
             except ValueError as error:
-                raise DataError(f"loader jpeg: {split.name} image in row {row} of the pack is damaged ({error}): run "
-                                "`fasttrain data verify`, then `fasttrain data pack --rebuild`") from error
+                raise damaged("jpeg", split, row, error) from error

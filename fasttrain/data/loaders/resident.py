@@ -7,12 +7,17 @@ augments them straight into the batch. On a GPU they are copied over once, and t
 import numpy as np
 import torch
 
-from fasttrain.data.augment import Draws, draw_keys, torch_mirror
+from fasttrain.data.augment.fused import FUSED, Draws, fused_draws, fused_keys
+from fasttrain.data.augment.fused_torch import gather_batch
+from fasttrain.data.augment.kernels import torch_kernel
 from fasttrain.data.batch import Batch, BatchLoader
+from fasttrain.keyed import torch_mirror
 
 
 class ResidentLoader(BatchLoader):
     """Serves every split that fits; see `BatchLoader` for the contract."""
+
+    does = FUSED
 
     def __init__(self, spec):
         super().__init__(spec)
@@ -20,19 +25,19 @@ class ResidentLoader(BatchLoader):
         if self.device.type == "cuda":
             self.pixels = torch.from_numpy(np.ascontiguousarray(spec.split.pixels[spec.split.rows])).to(self.device)
             self.labels = torch.from_numpy(spec.split.labels).to(self.device)
-            self.gather = torch_mirror.compiled(torch_mirror.augment_batch)
+            self.gather = torch_kernel(gather_batch)
 
     def load(self, epoch, steps):
         return self.load_gpu(epoch, steps) if self.device.type == "cuda" else self.load_cpu(epoch, steps)
 
     def load_cpu(self, epoch, steps):
-        from fasttrain.data.augment.numba_mirror import augment_batch, kernel_arguments
+        from fasttrain.data.augment.fused_numba import augment_batch, kernel_arguments
 
         split = self.spec.split
         arguments = kernel_arguments(self.augment, self.spec.seed, epoch)
         for indices, valid in steps:
             images = np.empty((len(indices), *split.pixels.shape[1:]), np.uint8)
-            augment_batch(images, split.pixels, split.rows[indices], indices, arguments)
+            augment_batch(images, split.pixels, split.rows[indices], indices, *arguments)
             yield Batch(torch.from_numpy(images), torch.from_numpy(split.labels[indices]),
                         torch.from_numpy(indices), valid)
 
@@ -41,10 +46,11 @@ class ResidentLoader(BatchLoader):
         if not steps:
             return
         order = torch.from_numpy(np.concatenate([indices for indices, _ in steps])).to(self.device)
-        drawn = torch_mirror.draws_on(self.augment, draw_keys(self.augment, self.spec.seed, epoch), order,
-                                       self.pixels.shape[1])
+        drawn = fused_draws(self.augment, fused_keys(self.augment, self.spec.seed, epoch), order, self.pixels.shape[1],
+                            torch_mirror.draw)
         sizes = [len(indices) for indices, _ in steps]
-        for (_, valid), indices, *own in zip(steps, order.split(sizes), *(d.split(sizes) for d in drawn), strict=True):
+        drawn = (column.int().split(sizes) for column in drawn)
+        for (_, valid), indices, *own in zip(steps, order.split(sizes), *drawn, strict=True):
             images = self.gather(self.pixels, indices, Draws(*own), self.augment)
             yield Batch(images, self.labels[indices], indices, valid)
 

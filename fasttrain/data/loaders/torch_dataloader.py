@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from fasttrain.data.augment import draw_keys, draws
+from fasttrain.data.augment.fused import FUSED, fused_draws, fused_keys
 from fasttrain.data.batch import Batch, BatchLoader
 from fasttrain.data.prefetch import to_device
 from fasttrain.data.threads import cpu_count
@@ -21,7 +21,7 @@ from fasttrain.errors import DataError
 class ImageDataset(Dataset):
     """Augmented images of a Split: (image, label, index) of `dataset[index, y, x, flip, cutout_y, cutout_x]`.
 
-    All but the index are the sample's `augment.Draws`.
+    All but the index are the sample's `fused.Draws`.
     """
 
     def __init__(self, split, cutout):
@@ -68,7 +68,7 @@ class DrawnSteps:
 
     def __iter__(self):
         for indices, _ in self.steps:
-            drawn = draws(self.augment, self.keys, indices, self.image_size)
+            drawn = fused_draws(self.augment, self.keys, indices, self.image_size)
             yield list(zip(indices.tolist(), *(column.tolist() for column in drawn), strict=True))
 
 
@@ -78,6 +78,8 @@ class TorchLoader(BatchLoader):
     They are forked, and share the memory-mapped pack that way. A fork of a process that used OpenMP may start no thread
     of its own: workers run Pillow and numpy only, and torch limits itself to one thread in them.
     """
+
+    does = FUSED
 
     def __init__(self, spec):
         super().__init__(spec)
@@ -94,7 +96,7 @@ class TorchLoader(BatchLoader):
 
     def decode(self, epoch, steps):
         """Yields the batches in host memory; what a worker raises becomes one line."""
-        self.sampler.keys = draw_keys(self.augment, self.spec.seed, epoch)
+        self.sampler.keys = fused_keys(self.augment, self.spec.seed, epoch)
         self.sampler.steps = steps
         try:
             for tensors, (_, valid) in zip(self.loader, steps, strict=True):

@@ -8,16 +8,18 @@
 """
 
 import json
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fasttrain.config import RunConfig
 from fasttrain.data.pack.build import SCHEMA, build_pack
 from fasttrain.data.pack.manifest import check_files, read_manifest, write_manifest
-from fasttrain.data.sources import open_source
+from fasttrain.data.progress import tell
+from fasttrain.data.sources import Source, open_source
 from fasttrain.data.split import Split, choose_rows, class_count, view_fingerprint
 from fasttrain.errors import ConfigError, DataError
 from fasttrain.storage import atomic_folder, cache_dir, locked, make_folder
@@ -36,12 +38,12 @@ class Pack:
     manifest: dict
 
     @property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Sixteen hex digits of the content: equal for the same images, labels and size from any kind of source."""
         return self.manifest["fingerprint"]
 
-    def split(self, name, classes=None, limit=None):
-        """The "train" or "val" Split: of the first `classes` sorted ids, at most `limit` images, balanced over classes.
+    def split(self, name: str, classes: int | None = None, limit: int | None = None) -> Split:
+        """Returns "train" or "val" of the first `classes` sorted ids, at most `limit` images, balanced over classes.
 
         Raises ConfigError for counts out of bounds and DataError where no image is left.
         """
@@ -68,28 +70,29 @@ class Pack:
             fingerprint=view_fingerprint(self.fingerprint, name, classes, len(rows)),
         )
 
-    def paths(self, name):
-        """The name inside the source of every row of the "train" or "val" half: a list of str."""
+    def paths(self, name: str) -> list[str]:
+        """Returns the name inside the source of every row of the "train" or "val" split."""
         return json.loads((self.folder / "paths.json").read_text(encoding="utf-8"))[name]
 
-    def _array(self, half, name):
-        """An array of the pack: large ones mapped read-only, the others in memory."""
-        large, path = name in ("pixels", "jpeg"), self.folder / half / f"{name}.npy"
+    def _array(self, split, name):
+        """Returns an array of the pack: large ones mapped read-only, the others in memory."""
+        large, path = name in ("pixels", "jpeg"), self.folder / split / f"{name}.npy"
         try:
             return np.load(path, mmap_mode="r" if large else None)
         except (OSError, ValueError, EOFError):
             raise DataError(f"{path}: damaged: {_remedy(self.folder)}") from None
 
 
-def open_pack(source, image_size=64, cache=None, progress=True, on_message=None, rebuild=False):
-    """The Pack of a Source with images of `image_size` x `image_size` pixels: reused if there is one, else built.
+def open_pack(source: Source, image_size: int = 64, cache: Path | None = None, progress: bool = True,
+              on_message: Callable[[str], None] | None = None, rebuild: bool = False) -> Pack:
+    """Returns the Pack of a Source with square images of `image_size` pixels: reused if there is one, else built.
 
     cache: where packs lie, default `cache_dir()`. progress: shows a bar if stderr is a terminal. on_message: gets the
-    few lines worth telling, default prints them on stderr. rebuild: builds even if there is one. Several processes may
+    few lines worth telling; by default they go to stderr. rebuild: builds even if there is one. Several processes may
     call this at once: one builds, the others wait. Raises DataError for bad sources, damaged packs, and folders that
     cannot be written or have no space.
     """
-    on_message = on_message or _print
+    on_message = on_message or tell
     folder = _folder(source, image_size, cache)
     pack = None if rebuild else _find_in(folder)
     if pack:
@@ -108,32 +111,33 @@ def open_pack(source, image_size=64, cache=None, progress=True, on_message=None,
     return pack
 
 
-def open_splits(config, on_message=None):
-    """(training Split, validation Split) of a RunConfig, packed on first use; `on_message` is that of `open_pack`."""
+def open_splits(config: RunConfig, on_message: Callable[[str], None] | None = None) -> tuple[Split, Split]:
+    """Returns the training and the validation Split of a config, packed on first use; `on_message`: see `open_pack`."""
     pack = open_pack(open_source(config.data), config.image_size, on_message=on_message)
     limits = {"train": config.limit_train, "val": config.limit_val}
-    return tuple(pack.split(name, config.classes, limit) for name, limit in limits.items())
+    train, val = (pack.split(name, config.classes, limit) for name, limit in limits.items())
+    return train, val
 
 
-def find_pack(source, image_size=64, cache=None):
-    """The Pack that `open_pack` would reuse, or None; builds nothing."""
+def find_pack(source: Source, image_size: int = 64, cache: Path | None = None) -> Pack | None:
+    """Returns the Pack that `open_pack` would reuse, or None; builds nothing."""
     return _find_in(_folder(source, image_size, cache))
 
 
-def verify(pack):
+def verify(pack: Pack) -> None:
     """Hashes every file of a pack; DataError names the first that was altered or cut."""
     check_files(pack.folder, pack.manifest["files"], _remedy(pack.folder), thorough=True)
 
 
 def _folder(source, image_size, cache):
-    """Where the pack of a source lies, or would."""
+    """Returns where the pack of a source lies, or would."""
     if not 8 <= image_size <= 4096:
         raise ConfigError(f"--image-size {image_size}: choose 8 to 4096")
     return Path(cache or cache_dir()) / "packs" / f"{source.fingerprint()}-{image_size}"
 
 
 def _find_in(folder):
-    """The Pack in `folder`, its files checked by size and time stamp; None if there is none of this schema."""
+    """Returns the Pack in `folder`, its files checked by size and time stamp; None if none of this schema is there."""
     if not folder.is_dir():
         return None
     manifest = read_manifest(folder, _remedy(folder))
@@ -150,13 +154,9 @@ def _refresh(folder, manifest):
     """Saves the time stamps of files that were copied or touched, so that they are hashed only once."""
     try:
         write_manifest(folder, manifest)
-    except OSError:
+    except DataError:
         return  # a pack in a read-only folder is as good; it is hashed each time
 
 
 def _remedy(folder):
     return f"run `fasttrain data pack --rebuild`, or delete {folder}"
-
-
-def _print(text):
-    print(text, file=sys.stderr)

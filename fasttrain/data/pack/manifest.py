@@ -2,28 +2,29 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 from fasttrain.data.threads import map_in_order
 from fasttrain.errors import DataError
-from fasttrain.storage import atomic_write
+from fasttrain.storage import CACHE, write_atomically
 
 NAME = "manifest.json"
 BLOCK = 1 << 20
 
 
-def render(fields):
-    """The text of a manifest: JSON whose last key is the sha256 of all that stands before it."""
+def render(fields: dict) -> str:
+    """Returns the text of a manifest: JSON whose last key is the sha256 of all that stands before it."""
     digest = hashlib.sha256(json.dumps(fields).encode()).hexdigest()
     return json.dumps({**fields, "sha256": digest}, indent=1) + "\n"
 
 
-def write_manifest(folder, fields):
-    """Writes `folder`/manifest.json in one step."""
-    atomic_write(folder / NAME, render(fields).encode())
+def write_manifest(folder: Path, fields: dict) -> None:
+    """Writes `folder`/manifest.json, all of it or not at all."""
+    write_atomically(folder / NAME, render(fields), CACHE)
 
 
-def read_manifest(folder, remedy):
-    """The fields of `folder`/manifest.json; DataError, ending in `remedy`, unless it is what `write_manifest` wrote."""
+def read_manifest(folder: Path, remedy: str) -> dict:
+    """Returns the fields of `folder`/manifest.json; DataError, ending in `remedy`, for what is damaged or altered."""
     try:
         text = (folder / NAME).read_text(encoding="utf-8")
         fields = json.loads(text)
@@ -37,13 +38,13 @@ def read_manifest(folder, remedy):
     return fields
 
 
-def record_files(folder, names):
-    """{name: its sha256, size in bytes and mtime_ns} of files below `folder`."""
+def record_files(folder: Path, names: list[str]) -> dict[str, dict]:
+    """Returns {name: {"sha256", "size" in bytes, "mtime_ns"}} of files below `folder`."""
     digests = map_in_order(hash_file, [folder / name for name in names])
     return {name: {"sha256": digest, **_status(folder / name)} for name, digest in zip(names, digests, strict=True)}
 
 
-def check_files(folder, records, remedy, thorough=False):
+def check_files(folder: Path, records: dict[str, dict], remedy: str, thorough: bool = False) -> dict[str, dict]:
     """Compares files with what `record_files` said; returns the records with the time stamps of now.
 
     Size and time stamp decide; where only the stamp differs, or always if `thorough`, the sha256 does. Raises
@@ -64,8 +65,8 @@ def check_files(folder, records, remedy, thorough=False):
     return found
 
 
-def hash_file(path):
-    """The sha256 of a file, in hex."""
+def hash_file(path: Path) -> str:
+    """Returns the sha256 of a file, in hex."""
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
         while block := file.read(BLOCK):

@@ -1,30 +1,34 @@
-"""What zip and tar archives have in common: names that may be hostile, and a folder around the data."""
+"""What zip and tar archives share: names that may be hostile, and a folder around the data."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 from fasttrain.errors import DataError
 
 BOMB_RATIO, BOMB_SLACK = 20, 64 << 20
 
 
-def check_name(name, location):
+def check_name(name: str, location: str | Path) -> None:
     """Raises DataError for a member whose name would lead out of the folder that it is unpacked in."""
     if name.startswith("/") or "\\" in name or ":" in name.split("/")[0] or ".." in name.split("/"):
         raise DataError(f"{location}: unsafe name {name!r} in the archive: get it again from a source you trust")
 
 
-def check_kind(regular, name, location):
+def check_kind(regular: bool, name: str, location: str | Path) -> None:
     """Raises DataError for a member that is neither a file nor a folder."""
     if not regular:
         raise DataError(f"{location}: {name!r} is a link or device: get the archive again from a source you trust")
 
 
-def check_size(unpacked, packed, location):
-    """Raises DataError for a bomb: images hardly shrink, so that an archive which grows 20-fold was made to hurt."""
+def check_size(unpacked: int, packed: int, location: str | Path) -> None:
+    """Raises DataError for a bomb: images hardly shrink, so an archive that grows 20-fold was made to hurt."""
     if unpacked > BOMB_RATIO * packed + BOMB_SLACK:
         raise DataError(f"{location}: unpacks to over {unpacked / 1e9:.1f} GB from {packed / 1e6:.1f} MB: refused")
 
 
-def root_of(names):
-    """The prefix of the names in front of train/ and val/: "" or one folder, such as "tiny-imagenet-200/"."""
+def root_of(names: Iterable[str]) -> str:
+    """Returns what stands before train/ and val/ in the names: "" or one folder, such as "tiny-imagenet-200/"."""
     for name in names:
         parts = name.split("/")
         for depth in (0, 1):
@@ -33,7 +37,7 @@ def root_of(names):
     return ""
 
 
-def without_root(members):
-    """{name below the root: member} of {name: member}; what lies outside the root is left out."""
+def without_root(members: dict[str, Any]) -> dict[str, Any]:
+    """Returns {name below the root: member} of {name: member}, without what lies outside the root."""
     root = root_of(members)
     return {name[len(root):]: member for name, member in members.items() if name.startswith(root)}

@@ -1,8 +1,8 @@
-"""What every source offers: named files in one of two layouts, in one canonical order, whatever holds them."""
+"""What every source offers: the images of train and val, in one canonical order, whatever holds them."""
 
 import abc
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ class Item(NamedTuple):
     label: int
     load: Callable[[str], bytes]
 
-    def read(self):
-        """The encoded bytes of the image; DataError if the source cannot give them."""
+    def read(self) -> bytes:
+        """Returns the encoded image; DataError if the source cannot give it."""
         return self.load(self.path)
 
 
@@ -38,17 +38,22 @@ class Source(abc.ABC):
     kind: str
     location: str
 
+    @classmethod
     @abc.abstractmethod
-    def fingerprint(self):
-        """Sixteen hex digits that change when the data does: from names, sizes and time stamps, without reading it."""
+    def find(cls, location: str) -> "Source | None":
+        """Returns the source at `location` if it is of this kind, else None; reads no more than it takes to tell."""
 
     @abc.abstractmethod
-    def index(self):
-        """Lists the classes and images: a SourceIndex. DataError names the first thing that is missing or wrong."""
+    def fingerprint(self) -> str:
+        """Returns sixteen hex digits that change when the data does, from names, sizes and time stamps."""
+
+    @abc.abstractmethod
+    def index(self) -> SourceIndex:
+        """Lists the classes and images; DataError names the first thing that is missing or wrong."""
 
 
-def fingerprint_of(files):
-    """Sixteen hex digits for (name, size in bytes, mtime_ns) of each file, in the order given."""
+def fingerprint_of(files: Iterable[tuple[str, int, int]]) -> str:
+    """Returns sixteen hex digits for (name, size in bytes, mtime_ns) of each file, in the order given."""
     digest = hashlib.sha256()
     for name, size, mtime_ns in files:
         digest.update(f"{name}\0{size}\0{mtime_ns}\n".encode("utf-8", "surrogateescape"))

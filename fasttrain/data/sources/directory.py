@@ -10,6 +10,7 @@ from fasttrain.data.sources.base import Source, fingerprint_of
 from fasttrain.data.sources.layout import WNIDS, WORDS, is_wanted, read_layout
 from fasttrain.errors import DataError
 
+FOLDER = "tiny-imagenet-200"
 MAX_DEPTH = 8  # ends a loop of links
 BLOCK = 1 << 16  # bytes; images of the usual sizes come in one
 
@@ -19,17 +20,24 @@ class DirectorySource(Source):
 
     kind = "directory"
 
-    def __init__(self, root):
+    def __init__(self, root: Path):
         self.location = str(root)
+
+    @classmethod
+    def find(cls, location):
+        for root in (Path(location), Path(location) / FOLDER):
+            if (root / "train").is_dir() or (root / "val").is_dir():
+                return cls(root)
+        return None
 
     @cached_property
     def files(self):
-        """(name, size, mtime_ns) of every wanted file, in an order of their own."""
+        """(name, size, mtime_ns) of every wanted file, in a fixed order."""
         root = Path(self.location)
         found = [(name, *_status(root / name, root / name)) for name in (WNIDS, WORDS) if (root / name).exists()]
-        for half in ("train", "val"):
-            if (root / half).is_dir():
-                _scan(root / half, f"{half}/", MAX_DEPTH, found)
+        for split in ("train", "val"):
+            if (root / split).is_dir():
+                _scan(root / split, f"{split}/", MAX_DEPTH, found)
         return found
 
     def fingerprint(self):
@@ -39,7 +47,7 @@ class DirectorySource(Source):
         return read_layout([name for name, _, _ in self.files], self.read, self.location)
 
     def read(self, name):
-        """The bytes of one file. Plain system calls, seen from an open folder: a third of the cost of `open`."""
+        """Returns the bytes of one file. Plain system calls from an open folder cost a third of `open`."""
         try:
             handle = os.open(name, os.O_RDONLY, dir_fd=self._folder)
             try:
@@ -51,7 +59,7 @@ class DirectorySource(Source):
 
     @cached_property
     def _folder(self):
-        """A handle of the root, open as long as this object lives."""
+        """A handle of the root, open for as long as this object lives."""
         handle = os.open(self.location, os.O_RDONLY)
         weakref.finalize(self, os.close, handle)
         return handle
@@ -61,7 +69,7 @@ def _scan(folder, prefix, depth, found):
     """Appends (name, size, mtime_ns) of the wanted files below `folder` to `found`; names start with `prefix`."""
     subfolders, files = [], []
     try:
-        # Seen from an open folder, a stat walks no path: 110,000 of them are most of a pack's reuse check.
+        # From an open folder, a stat walks no path: 110,000 of them are most of the check whether a pack still fits.
         handle = os.open(folder, os.O_RDONLY)
         try:
             with os.scandir(handle) as entries:
@@ -80,7 +88,7 @@ def _scan(folder, prefix, depth, found):
 
 
 def _status(file, path):
-    """(size, mtime_ns) of a folder entry or Path, which lies at `path`; a pipe would block whoever reads it."""
+    """Returns (size, mtime_ns) of a folder entry or Path at `path`; refuses a pipe, which would block its reader."""
     status = file.stat()
     if not stat.S_ISREG(status.st_mode):
         raise DataError(f"{path}: not a regular file: remove it")

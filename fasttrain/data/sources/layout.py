@@ -1,4 +1,4 @@
-"""Classes and images off a list of file names: the official Tiny-ImageNet layout or an ImageFolder tree.
+"""Classes and images from a list of file names: the official Tiny-ImageNet layout or an ImageFolder tree.
 
     wnids.txt, words.txt                          both optional
     train/<class>/.../<image>
@@ -6,6 +6,7 @@
 """
 
 import re
+from collections.abc import Callable
 
 from fasttrain.data.sources.base import Item, SourceIndex
 from fasttrain.errors import DataError
@@ -16,15 +17,15 @@ IMAGE_ENDINGS = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tif
 DIGITS = re.compile(r"(\d+)")
 
 
-def is_wanted(name):
-    """Whether the file `name`, a path below the data's root, is one that `read_layout` looks at."""
+def is_wanted(name: str) -> bool:
+    """Returns whether `read_layout` looks at the file `name`, a path below the data's root."""
     if name.lower().endswith(IMAGE_ENDINGS):
         return name.startswith(("train/", "val/")) and "/." not in name
     return name in TEXTS
 
 
-def read_layout(names, load, location):
-    """A SourceIndex of the wanted files `names`; `load(name)` returns a file's bytes; errors start with `location`."""
+def read_layout(names: list[str], load: Callable[[str], bytes], location: str) -> SourceIndex:
+    """Returns the index of the wanted files `names`; `load` reads one of them; errors start with `location`."""
     known = set(names)
 
     def lines(name):
@@ -47,14 +48,14 @@ def read_layout(names, load, location):
     )
 
 
-def _in_folders(names, half):
-    """{image: class} of the images below `half`<class>/."""
-    images = [name for name in names if name.startswith(half) and name not in TEXTS]
+def _in_folders(names, split):
+    """Returns {image: class} of the images below `split`<class>/, such as train/cat/."""
+    images = [name for name in names if name.startswith(split) and name not in TEXTS]
     return {name: name.split("/", 2)[1] for name in images if name.count("/") >= 2}
 
 
 def _annotated(images, lines, location):
-    """{image: class} as val_annotations.txt says; every image needs one line and every line an image."""
+    """Returns {image: class} as val_annotations.txt says; every image needs a line and every line an image."""
     if not lines:
         raise DataError(f"{location}: {ANNOTATIONS}, which gives the classes of val/images, is missing or empty")
     missing, found = set(images), {}
@@ -77,8 +78,8 @@ def _check_classes(classes, train, val, location):
     if not classes or not (train or val):
         raise DataError(f"{location}: no images: expected train/<class>/... and val/ below it")
     known, trained = set(classes), set(train.values())
-    for half in (train, val):
-        for image, wnid in half.items():
+    for split in (train, val):
+        for image, wnid in split.items():
             if wnid not in known:
                 raise DataError(f"{location}: {image}: its class {wnid} is not one of the {len(classes)} classes "
                                 f"({WNIDS} lists them, else the folders of train)")
@@ -87,15 +88,15 @@ def _check_classes(classes, train, val, location):
                         f"add some below train, or remove the class from {WNIDS} and val")
 
 
-def _items(half, classes, load):
-    """Items in canonical order: by label, then natural file number (img_2 before img_10)."""
+def _items(split, classes, load):
+    """Returns Items in canonical order: by label, then natural file number (img_2 before img_10)."""
     label = {wnid: position for position, wnid in enumerate(classes)}
-    order = sorted((label[wnid], _natural(image), image) for image, wnid in half.items())
+    order = sorted((label[wnid], _natural(image), image) for image, wnid in split.items())
     return [Item(image, position, load) for position, _, image in order]
 
 
-def printable(text):
-    """File names need not be UTF-8; what is printed, drawn and written must be."""
+def printable(text: str) -> str:
+    """Returns a file name as valid UTF-8, which it need not be and what is printed must be."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

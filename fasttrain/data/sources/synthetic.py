@@ -3,6 +3,7 @@
 import io
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -11,11 +12,10 @@ from fasttrain import keyed
 from fasttrain.data.progress import progress_bar
 from fasttrain.data.sources.base import Source, fingerprint_of
 from fasttrain.data.sources.directory import DirectorySource
-from fasttrain.data.sources.drawing import draw, look_of
 from fasttrain.data.threads import map_in_order
 from fasttrain.errors import ConfigError
 from fasttrain.registry import unknown
-from fasttrain.storage import atomic_folder, cache_dir, clear_errors, locked, make_folder
+from fasttrain.storage import CACHE, atomic_folder, cache_dir, locked, make_folder, writing
 
 VERSION = 1  # of the drawings: a new one is drawn and packed anew
 BATCH = 8  # images drawn at a time: their planes stay in a core's cache
@@ -43,8 +43,8 @@ class Spec:
                 raise ConfigError(f"synthetic data: {name}={value}: choose {low} to {high}")
 
     @classmethod
-    def parse(cls, text):
-        """From `synthetic` or `synthetic:classes=20,seed=1`."""
+    def parse(cls, text: str) -> "Spec":
+        """Reads `synthetic` or `synthetic:classes=20,seed=1`; ConfigError for other settings."""
         values = {}
         for setting in filter(None, text.partition(":")[2].split(",")):
             name, _, value = setting.partition("=")
@@ -60,13 +60,17 @@ class Spec:
 
 
 class SyntheticSource(Source):
-    """Synthetic data below the user cache, drawn when it is first indexed."""
+    """Synthetic data in the user's cache, drawn when it is first indexed."""
 
     kind = "synthetic"
 
-    def __init__(self, spec):
+    def __init__(self, spec: Spec):
         self.spec = spec
         self.location = str(spec)
+
+    @classmethod
+    def find(cls, location):
+        return cls(Spec.parse(location)) if location.partition(":")[0] == cls.kind else None
 
     def fingerprint(self):
         return fingerprint_of([(self.location, VERSION, 0)])
@@ -84,17 +88,19 @@ class SyntheticSource(Source):
         return DirectorySource(folder)
 
 
-def synthesize(folder, spec, progress=False):
-    """Draws the images of a Spec into the new `folder` (a Path), in the layout of `tiny-imagenet-200/`.
+def synthesize(folder: Path, spec: Spec, progress: bool = False) -> None:
+    """Draws the images of a Spec into the new `folder`, in the layout of `tiny-imagenet-200/`.
 
-    Nothing is left of it if that fails. Raises ConfigError if the folder exists, DataError if it cannot be written.
+    Leaves nothing behind where that fails. Raises ConfigError if the folder exists, DataError if it cannot be written.
     """
     if folder.exists():
         raise ConfigError(f"{folder}: exists already: name a new folder")
+    from fasttrain.data.sources.drawing import look_of  # its tables take a moment
+
     wnids = [f"n{90_000_000 + label}" for label in range(spec.classes)]
     looks = [look_of(spec.seed, label) for label in range(spec.classes)]
     make_folder(folder.parent)
-    with clear_errors(folder), atomic_folder(folder) as temporary, progress_bar(progress) as bar:
+    with writing(folder, CACHE), atomic_folder(folder) as temporary, progress_bar(progress) as bar:
         task = bar.add_task("drawing", total=spec.classes)
         (temporary / "val" / "images").mkdir(parents=True)
         draw_class = partial(_draw_class, temporary, spec, wnids, looks)
@@ -129,7 +135,9 @@ def _draw_class(root, spec, wnids, looks, label):
 
 
 def _draw_images(spec, label, look, images):
-    """Yields (image number, JPEG bytes, bounding box as text) for each of the image numbers."""
+    """Yields (image number, JPEG bytes, bounding box as text) for each of the numbers `images`."""
+    from fasttrain.data.sources.drawing import draw
+
     for start in range(0, len(images), BATCH):
         batch = np.array(images[start:start + BATCH])
         gray = keyed.mix(batch ^ keyed.key(spec.seed, VAL_ORDER, label)) < GRAY_SHARE * 2**32
@@ -139,7 +147,7 @@ def _draw_images(spec, label, look, images):
 
 
 def _encode(pixels, gray):
-    """JPEG bytes, by Pillow whatever else is installed: encoders differ in the bytes that they write."""
+    """Returns JPEG bytes, by Pillow whatever else is installed: encoders differ in the bytes that they write."""
     if gray:
         red, green, blue = (pixels[..., channel].astype(np.uint16) for channel in range(3))
         pixels = ((77 * red + 150 * green + 29 * blue) >> 8).astype(np.uint8)
@@ -149,7 +157,7 @@ def _encode(pixels, gray):
 
 
 def _box(mask):
-    """The first and last column and row that a shape covers: "x0 y0 x1 y1", separated by tabs."""
+    """Returns the first and last column and row that a shape covers: "x0 y0 x1 y1", separated by tabs."""
     columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
     corners = (columns[0], rows[0], columns[-1], rows[-1]) if len(rows) else (0, 0, len(mask) - 1, len(mask) - 1)
     return "\t".join(map(str, corners))

@@ -3,6 +3,7 @@
 import io
 import lzma
 import tarfile
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -17,13 +18,19 @@ BROKEN = (lzma.LZMAError, tarfile.TarError, EOFError)
 
 
 class TarSource(Source):
-    """Images in the `.tar.xz` files `parts` (a list of paths); `location` is the file or the folder that holds them."""
+    """Images in the `.tar.xz` files `parts`; `location` is the file or the folder that holds them."""
 
     kind = "tar"
 
-    def __init__(self, location, parts):
+    def __init__(self, location: Path, parts: Iterable[Path]):
         self.location = str(location)
-        self.parts = sorted(Path(part) for part in parts)
+        self.parts = sorted(parts)
+
+    @classmethod
+    def find(cls, location):
+        path = Path(location)
+        parts = list(path.glob("*.tar.xz")) if path.is_dir() else [path] * path.name.endswith(".tar.xz")
+        return cls(path, parts) if parts and path.exists() else None
 
     def fingerprint(self):
         status = [(part.name, part.stat()) for part in self.parts]
@@ -33,7 +40,7 @@ class TarSource(Source):
         return read_layout([name for name in self._members if is_wanted(name)], self.read, self.location)
 
     def read(self, name):
-        """The bytes of one member."""
+        """Returns the bytes of one member."""
         return bytes(self._members[name])
 
     @cached_property
@@ -47,7 +54,7 @@ class TarSource(Source):
 
 
 def _unpack(part):
-    """{name: its bytes as a memoryview} of the files in one part."""
+    """Returns {name: bytes as a memoryview} of the files in one part."""
     try:
         raw = _decompress(part)
         with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as archive:
@@ -59,7 +66,7 @@ def _unpack(part):
 
 
 def _decompress(part):
-    """All of an .xz file. At once, because Python's tarfile takes twice as long on a stream."""
+    """Returns all of an .xz file, at once: Python's tarfile takes twice as long on a stream."""
     packed, size, chunks = part.stat().st_size, 0, []
     with lzma.open(part) as file:
         while chunk := file.read(CHUNK):

@@ -11,6 +11,7 @@ from fasttrain.data.sources.base import Source, fingerprint_of
 from fasttrain.data.sources.layout import is_wanted, read_layout
 from fasttrain.errors import DataError
 
+OFFICIAL = "tiny-imagenet-200.zip"
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
@@ -19,8 +20,15 @@ class ZipSource(Source):
 
     kind = "zip"
 
-    def __init__(self, path):
+    def __init__(self, path: Path):
         self.location = str(path)
+
+    @classmethod
+    def find(cls, location):
+        path = Path(location)
+        if path.is_dir():
+            return cls(path / OFFICIAL) if (path / OFFICIAL).is_file() else None
+        return cls(path) if path.suffix == ".zip" and path.exists() else None
 
     def fingerprint(self):
         path = Path(self.location)
@@ -31,7 +39,7 @@ class ZipSource(Source):
         return read_layout([name for name in self._members if is_wanted(name)], self.read, self.location)
 
     def read(self, name):
-        """The bytes of one member, its CRC checked. Safe to call from several threads."""
+        """Returns the bytes of one member, its CRC checked. Safe to call from several threads."""
         try:
             return self._archive.read(self._members[name])
         except BROKEN as error:

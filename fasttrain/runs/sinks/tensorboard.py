@@ -6,12 +6,12 @@ import contextlib
 import copy
 import io
 import math
-import os
 import sys
 import warnings
 from pathlib import Path
 
 from fasttrain.config import RunConfig
+from fasttrain.storage import move_into_place
 from fasttrain.train.events import Epoch, Finish, Sink, Start
 from fasttrain.train.rows import finite
 
@@ -152,4 +152,4 @@ def rewind(folder, epochs, steps):
                     kept = [value for value in event.summary.value if not outdated(value.tag, event.step)]
                     event.summary.CopyFrom(Summary(value=kept))
                 RecordWriter(file).write(event.SerializeToString())
-        os.replace(part, path)
+        move_into_place(part, path)

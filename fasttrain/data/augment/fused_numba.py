@@ -1,4 +1,4 @@
-"""`augment.augment_sample` as a numba kernel: one pass from the stored image to its place in the batch.
+"""Crop, flip and cutout as one numba kernel: a single pass from the stored image to its place in the batch.
 
 Rows are moved whole (LLVM turns each into a wide copy), so one core does some 300,000 images of 64 x 64 a second. The
 kernel is serial and releases the GIL: any thread or worker process may call it, with none of numba's threading layers.
@@ -8,7 +8,8 @@ Unsigned indices matter: with signed ones numba checks each for wrapping around,
 import numba
 import numpy as np
 
-from fasttrain.data.augment import draw_keys
+from fasttrain.config import Augment
+from fasttrain.data.augment.fused import fused_keys
 from fasttrain.keyed.numba_mirror import draw
 from fasttrain.storage import use_kernel_cache
 
@@ -38,7 +39,7 @@ def mirror_row(out, row):
 def augment_into(out, image, size, index, padding, flips, cutout, keys):
     """Augments the sample `index`: `image` and `out` are its bytes before and after, uint8 [S * S * 3], S = `size`.
 
-    `keys` are the integers of `augment.DrawKeys`.
+    `keys` are those of `fused.fused_keys`.
     """
     span, width = 2 * padding + 1, 3 * size
     top = draw(keys[0], index, span) - padding
@@ -69,23 +70,19 @@ def augment_into(out, image, size, index, padding, flips, cutout, keys):
 
 
 @numba.njit(nogil=True, cache=True)
-def _augment_batch(out, pixels, rows, indices, padding, flips, cutout, keys):
+def augment_batch(out, pixels, rows, indices, padding, flips, cutout, keys):
+    """Augments `pixels[rows]` (uint8 [N, S, S, 3], int64 [B]) into `out`, uint8 [B, S, S, 3].
+
+    `indices` int64 [B] are the samples' positions in the split, which key the draws; what follows them comes from
+    `kernel_arguments`.
+    """
     size = pixels.shape[1]
     flat_out, flat_pixels = out.reshape(len(out), -1), pixels.reshape(len(pixels), -1)
     for i in range(len(indices)):
         augment_into(flat_out[i], flat_pixels[rows[i]], size, indices[i], padding, flips, cutout, keys)
 
 
-def kernel_arguments(augment, seed, epoch):
-    """(padding, flips, cutout, keys) as the kernels take them."""
-    keys = np.array(draw_keys(augment, seed, epoch), np.int64)
+def kernel_arguments(augment: Augment, seed: int, epoch: int) -> tuple:
+    """Returns (padding, flips, cutout, keys) as the kernels take them."""
+    keys = np.array(fused_keys(augment, seed, epoch), np.int64)
     return augment.crop_padding, augment.flip != "none", augment.cutout, keys
-
-
-def augment_batch(out, pixels, rows, indices, arguments):
-    """Augments `pixels[rows]` (uint8 [N, S, S, 3], int64 [B]) into `out`, uint8 [B, S, S, 3].
-
-    `indices` int64 [B] are the samples' positions in the split, which key the draws; `arguments` come from
-    `kernel_arguments`.
-    """
-    _augment_batch(out, pixels, rows, indices, *arguments)

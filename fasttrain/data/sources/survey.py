@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from fasttrain.data.decode import probe
 from fasttrain.data.progress import progress_bar
+from fasttrain.data.sources.base import Source
 from fasttrain.data.threads import map_in_order
 
 CHUNK = 64
@@ -15,13 +16,13 @@ CHUNK = 64
 class Sample(NamedTuple):
     """An image as the survey remembers it."""
 
-    half: str
+    split: str
     path: str
     label: int
 
 
 @dataclass
-class HalfSurvey:
+class SplitSurvey:
     """Counts over train or val. per_class: images of each label. sizes: of "64 x 64" and such; formats: of "JPEG"..."""
 
     images: int = 0
@@ -40,29 +41,29 @@ class Survey:
     kind: str
     location: str
     class_names: list[str]
-    halves: dict[str, HalfSurvey]
+    splits: dict[str, SplitSurvey]
     duplicates: list[list[Sample]]
 
 
-def survey(source, progress=True):
-    """Reads every file of a source (headers are looked at, pixels are not decoded): a Survey."""
+def survey(source: Source, progress: bool = True) -> Survey:
+    """Reads every file of a source, without decoding pixels, and returns what it counted."""
     index = source.index()
-    samples = [(half, item) for half in ("train", "val") for item in getattr(index, half)]
-    halves, equal = {"train": HalfSurvey(), "val": HalfSurvey()}, defaultdict(list)
+    samples = [(split, item) for split in ("train", "val") for item in getattr(index, split)]
+    splits, equal = {"train": SplitSurvey(), "val": SplitSurvey()}, defaultdict(list)
     with progress_bar(progress) as bar:
         task = bar.add_task("reading", total=len(samples))
         chunks = [samples[start:start + CHUNK] for start in range(0, len(samples), CHUNK)]
         for chunk, found in zip(chunks, map_in_order(_look_at, chunks), strict=True):
-            for (half, item), (size, digest, header) in zip(chunk, found, strict=True):
-                _count(halves[half], item, size, header)
-                equal[digest].append(Sample(half, item.path, item.label))
+            for (split, item), (size, digest, header) in zip(chunk, found, strict=True):
+                _count(splits[split], item, size, header)
+                equal[digest].append(Sample(split, item.path, item.label))
             bar.advance(task, len(chunk))
     duplicates = [group for group in equal.values() if len(group) > 1]
-    return Survey(source.kind, source.location, index.class_names, halves, duplicates)
+    return Survey(source.kind, source.location, index.class_names, splits, duplicates)
 
 
 def _look_at(samples):
-    """(bytes, digest, header or None) of each (half, item)."""
+    """Returns (bytes, digest, header or None) of each (split, item)."""
     found = []
     for _, item in samples:
         data = item.read()
@@ -74,14 +75,14 @@ def _look_at(samples):
     return found
 
 
-def _count(half, item, size, header):
-    half.images += 1
-    half.bytes += size
-    half.per_class[item.label] += 1
+def _count(counts, item, size, header):
+    counts.images += 1
+    counts.bytes += size
+    counts.per_class[item.label] += 1
     if header is None:
-        half.unreadable.append(item.path)
+        counts.unreadable.append(item.path)
         return
     kind, width, height, grayscale = header
-    half.formats[kind] += 1
-    half.sizes[f"{width} x {height}"] += 1
-    half.grayscale += grayscale
+    counts.formats[kind] += 1
+    counts.sizes[f"{width} x {height}"] += 1
+    counts.grayscale += grayscale
