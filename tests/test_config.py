@@ -163,6 +163,7 @@ def test_short_variant_form():
 def test_light_imports():
     code = ("import sys, fasttrain, fasttrain.config, fasttrain.keyed, fasttrain.registry, fasttrain.cli.main\n"
             "fasttrain.cli.main.build_parser().format_help()\n"
+            "fasttrain.RunConfig(lr=0.1, optimizer={'name': 'adamw'}, schedule={'name': 'cosine'})\n"
             "heavy = {'torch', 'numba', 'nvidia', 'ffcv', 'matplotlib', 'PIL'} & set(sys.modules)\n"
             "sys.exit(f'imported: {heavy}' if heavy else 0)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Optimizer(Checked):
-    """The section `optimizer` of a config: the settings that every optimizer has. Its learning rate is `lr`'s.
+    """The section `optimizer` of a config: the settings that every optimizer has, beside the learning rate `lr`.
 
     averages: how many tensors of a weight's size it keeps for each weight.
     """
@@ -21,14 +21,14 @@ class Optimizer(Checked):
     prefix: ClassVar[str] = "optimizer."
     averages: ClassVar[int] = 0
     name: str = setting(choice(OPTIMIZERS.names))
-    weight_decay: float = setting(number(0), 1e-4, "share of a weight that each step takes off, times the rate")
+    weight_decay: float = setting(number(0), 1e-4, "how strongly each step pulls weights towards zero")
     decay_norm_and_bias: bool = setting(boolean, True, "whether BatchNorm parameters and biases decay too")
 
     def build(self, groups: list[dict[str, Any]], lr: "torch.Tensor") -> "torch.optim.Optimizer":
         """Returns the optimizer of these parameter groups.
 
-        lr: float32 scalar on their device, read at each step. `Step.changing` and checkpoints need the state tensors
-        of each parameter before the first step.
+        lr: float32 scalar on their device, read at each step. A step captured as a CUDA graph needs the state tensors
+        of each parameter to be there before it.
         """
         raise NotImplementedError
 
