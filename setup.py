@@ -27,7 +27,7 @@ setup(
         "pillow>=10.1",
         "pyyaml>=6",
         "rich>=13",
-        "tensorboard>=2.16",
+        "tensorboard>=2.21",
         "matplotlib>=3.8",
         "jinja2>=3.1",
         "shtab>=1.13",

@@ -2,7 +2,8 @@
 
 import contextlib
 import ctypes
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -49,10 +50,26 @@ class Runtime:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
+    def generators(self) -> list[torch.Generator]:
+        """Returns the generators that a step's random numbers come from: torch's default ones."""
+        if self.device.type == "cpu":
+            return [torch.default_generator]
+        torch.cuda.init()
+        return [torch.default_generator, torch.cuda.default_generators[self.device.index or 0]]
+
     def synchronize(self) -> None:
         """Waits until the device has finished its work: for clocks, never inside the step loop."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def with_own_code(function: Callable) -> Callable:
+    """Returns a copy of a function or bound method with a code object of its own: torch.compile limits the compilations
+    of each code object, over all that use it in a process."""
+    if isinstance(function, types.MethodType):
+        return types.MethodType(with_own_code(function.__func__), function.__self__)
+    return types.FunctionType(function.__code__.replace(), function.__globals__, function.__name__,
+                              function.__defaults__, function.__closure__)
 
 
 def resolve(config: RunConfig) -> Runtime:

@@ -35,7 +35,11 @@ def cache_dir() -> Path:
 
 def use_compile_cache() -> None:
     """Keeps what torch compiles in fasttrain's cache for the next run, unless the user names another place."""
-    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+    try:
+        from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+    except ImportError:  # private to torch: where it has moved, a variable that is set counts as the user's
+        def default_cache_dir():
+            return None
 
     # where nobody chose a place, importing inductor sets the variable to one that a reboot empties
     if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):

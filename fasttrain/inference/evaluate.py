@@ -74,7 +74,7 @@ def sum_up(step: Step, loader: BatchLoader, warn: Callable[[str], None]) -> floa
     with contextlib.closing(loader), progress_bar(True) as bar:
         task = bar.add_task("evaluating", total=len(loader))
         if step.runtime.compile != "off":
-            warm_up(step, None, next(iter(loader)), warn)
+            warm_up(step, [], next(iter(loader)), warn)
         step.reset()
         started = time.monotonic()
         for batch in loader:

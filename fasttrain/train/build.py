@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from fasttrain.config import RunConfig, fit_to_data
 from fasttrain.data.pack import open_splits
 from fasttrain.data.split import Split
+from fasttrain.errors import ConfigError
+from fasttrain.models import build_model
 from fasttrain.runtime import Runtime, resolve
 from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.events import EventLog
@@ -38,4 +42,25 @@ def build(config: RunConfig, on_message: Callable[[str], None] | None = None) ->
     """
     runtime = resolve(config)
     train, val = open_splits(config, on_message)
-    return Job(fit_to_data(config, len(train)), runtime, train, val)
+    config = fit_to_data(config, len(train))
+    refuse_batch_of_one(config, len(train), train.num_classes)
+    return Job(config, runtime, train, val)
+
+
+def refuse_batch_of_one(config: RunConfig, train_images: int, num_classes: int) -> None:
+    """Raises ConfigError if a batch of the plan has one image at a size whose last map has one pixel.
+
+    BatchNorm needs two values of each channel to train.
+    """
+    last = 0 if config.drop_last else train_images % config.batch_size
+    if 1 not in (config.batch_size, last):
+        return
+    with torch.device("meta"):
+        model = build_model(config.arch, config.head, num_classes, config.image_size, config.stem)
+    for size in sorted(set(config.train_sizes)):
+        try:
+            model(torch.empty(1, 3, size, size, device="meta"))
+        except ValueError:
+            remedy = "use a larger one" if config.batch_size == 1 else "choose another, or --set drop_last=true"
+            raise ConfigError(f"batch size {config.batch_size}: a batch of {train_images:,} images has one image, and "
+                              f"BatchNorm needs two to train at {size} px: {remedy}") from None

@@ -7,14 +7,13 @@ import functools
 import os
 import re
 import time
-import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 
 from fasttrain.data.batch import Batch
-from fasttrain.runtime import out_of_memory
+from fasttrain.runtime import out_of_memory, with_own_code
 from fasttrain.storage import use_compile_cache
 from fasttrain.train.step import Step
 
@@ -22,12 +21,13 @@ from fasttrain.train.step import Step
 REHEARSALS = 3
 
 
-def warm_up(step: Step, train_batch: Batch | None, eval_batch: Batch | None, warn: Callable[[str], None]) -> None:
+def warm_up(step: Step, train_batches: list[Batch], eval_batch: Batch | None, warn: Callable[[str], None]) -> None:
     """Compiles and captures, as the runtime says, on real shapes without training: the step's state stays as it is.
 
-    Every image size of the run gets its own form. Where one fails, the step falls back to the next simpler form and
-    `warn` gets one line that says so. Without an `eval_batch` only training is prepared, and the other way round. The
-    time goes to `step.compile_seconds`.
+    Every image size of the run gets its own form, for batches of the shape of the first of `train_batches`. Others,
+    such as a short last one, run once as they are, so that libraries choose their algorithms. Where a form fails, the
+    step falls back to the next simpler one and `warn` gets one line that says so. Without batches of a kind, that kind
+    is not prepared. The time goes to `step.compile_seconds`.
     """
     if step.runtime.compile == "off":
         return
@@ -35,10 +35,10 @@ def warm_up(step: Step, train_batch: Batch | None, eval_batch: Batch | None, war
     use_compile_cache()
     state = optimizer_state(step)
     with untouched(step):
-        compiled = attempt(step, functools.partial(compile_forward, step, train_batch, eval_batch), step.run_eagerly,
+        compiled = attempt(step, functools.partial(compile_forward, step, train_batches, eval_batch), step.run_eagerly,
                            warn, "eager")
         if compiled and step.runtime.cuda_graphs:
-            attempt(step, functools.partial(capture, step, train_batch, eval_batch, state), step.launch_singly, warn,
+            attempt(step, functools.partial(capture, step, train_batches, eval_batch, state), step.launch_singly, warn,
                     "without a CUDA graph")
     step.runtime.synchronize()
     step.compile_seconds = time.monotonic() - started
@@ -59,24 +59,25 @@ def attempt(step: Step, prepare: Callable[[], None], undo: Callable[[], None], w
     return True
 
 
-def compile_forward(step: Step, train_batch: Batch | None, eval_batch: Batch | None) -> None:
+def compile_forward(step: Step, train_batches: list[Batch], eval_batch: Batch | None) -> None:
     """Puts compiled forward passes, with their backward passes, in their places and runs each once."""
     step.forward_eval = Compiled(step.eval_sums, step.runtime.inductor_mode)
     step.forward_train = {size: Compiled(step.loss_and_sums, step.runtime.inductor_mode) for size in step.sizes}
-    for _ in at_each_size(step) if train_batch is not None else ():
-        step.train(train_batch, 0.0, 0, 0)
+    for _ in at_each_size(step):
+        for batch in train_batches:
+            step.train(batch, 0.0, 0, 0)
     if eval_batch is not None:
         step.evaluate(eval_batch)
 
 
-def capture(step: Step, train_batch: Batch | None, eval_batch: Batch | None, state: set) -> None:
+def capture(step: Step, train_batches: list[Batch], eval_batch: Batch | None, state: set) -> None:
     """Puts CUDA graphs of whole steps in their places. state: what the optimizer kept before its first step."""
     if optimizer_state(step) != state:
         raise RuntimeError(f"{type(step.optimizer).__name__} makes its state in its first step, after a capture")
     pool = torch.cuda.graph_pool_handle()
-    for size in at_each_size(step) if train_batch is not None else ():
+    for size in at_each_size(step) if train_batches else ():
         step.prepare(0.0, 0)
-        step.launch_train[size] = Captured(step.update, train_batch[:2], pool)
+        step.launch_train[size] = Captured(step.update, train_batches[0][:2], pool)
     if eval_batch is not None:
         step.evaluate(eval_batch)
         with torch.no_grad():
@@ -105,7 +106,8 @@ def untouched(step: Step) -> Iterator[None]:
     """
     before = [(tensor, tensor.detach().clone()) for tensor in step.changing()]
     states = {parameter: dict(state) for parameter, state in step.optimizer.state.items()}
-    scaler, devices = step.scaler.state_dict(), [step.runtime.device] if step.runtime.device.type == "cuda" else []
+    steps, scaler, devices = step.steps, step.scaler.state_dict(), \
+        [step.runtime.device] if step.runtime.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices):
             yield
@@ -114,6 +116,7 @@ def untouched(step: Step) -> Iterator[None]:
         step.optimizer.state.clear()
         step.optimizer.state.update(states)
         step.scaler.load_state_dict(scaler)
+        step.steps = steps
         with torch.no_grad():
             for tensor, kept in before:
                 tensor.copy_(kept)
@@ -156,14 +159,6 @@ class Compiled:
         if self.shape is None:
             self.shape = images.shape
         return (self.compiled if images.shape == self.shape else self.function)(images, *rest)
-
-
-def with_own_code(method: types.MethodType) -> types.MethodType:
-    """Returns a copy of a bound method with a code object of its own: torch limits the compilations of each."""
-    inner = method.__func__
-    copy = types.FunctionType(inner.__code__.replace(), inner.__globals__, inner.__name__, inner.__defaults__,
-                              inner.__closure__)
-    return types.MethodType(copy, method.__self__)
 
 
 class Captured:

@@ -20,6 +20,7 @@ from fasttrain.data.split import Split
 from fasttrain.runtime import Runtime
 from fasttrain.train import metrics
 from fasttrain.train.convolution import use_matrix_products
+from fasttrain.train.counters import drop_counters, load_with_counters, with_counters
 from fasttrain.train.ema import Ema
 from fasttrain.train.mix import draw_mix, mix_images, mixed_loss
 from fasttrain.train.optimizers import build_optimizer
@@ -37,6 +38,7 @@ class Step:
             takes the padding.
         size: pixels that training shrinks its images to; the trainer sets it between epochs. sizes: those of the run.
         lr: float32 scalar tensor, so that a schedule neither recompiles nor synchronises.
+        steps: how many it has trained, counted over the run.
         mark: called with the name of each phase of a train step when it ends; `marked` sets it.
 
     Places for other forms of the same functions: `forward_train`, `launch_train` (by size), `forward_eval`,
@@ -49,6 +51,7 @@ class Step:
         self.model = model.to(runtime.device, memory_format=runtime.memory_format)
         if runtime.device.type == "cpu" and runtime.channels_last:
             use_matrix_products(self.model)
+        drop_counters(self.model)
         self.optimizer, self.lr = build_optimizer(self.model, config.optimizer, runtime.device)
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
         self.ema = Ema(self.model, config.ema) if config.ema else None
@@ -59,6 +62,7 @@ class Step:
         self.losses, self.loss = zeros(steps_per_epoch), zeros(())
         self.predicted = torch.full((val_images + 1,), -1, device=runtime.device)
         self.valid = zeros((), dtype=torch.int64)
+        self.generators, self.steps = runtime.generators(), 0
         self.mix = zeros(6) if config.mix else None
         self.sizes = sorted(set(config.train_sizes))
         self.size, self.mark, self.compile_seconds = self.sizes[-1], no_mark, 0.0
@@ -72,11 +76,14 @@ class Step:
         self.mark("other")
         self.launch_train[self.size](batch.images, batch.labels)
         self.losses[index] = self.loss
+        self.steps = step + 1
         self.mark("other")
 
     def prepare(self, lr: float, step: int) -> None:
         """Sets what differs from step to step beside the batch: rates, how to mix, the seed of what dropout draws."""
-        torch.manual_seed(keyed.key(self.config.seed, keyed.NOISE, step))
+        seed = keyed.key(self.config.seed, keyed.NOISE, step)
+        for generator in self.generators:  # torch.manual_seed takes 200 us: it formats a stack for other backends
+            generator.manual_seed(seed)
         self.lr.fill_(lr)
         if self.ema:
             self.ema.prepare(step)
@@ -191,16 +198,17 @@ class Step:
 
     def state_dict(self) -> dict:
         """Returns what a checkpoint holds of the step: tensors and plain values only."""
-        averages = {"ema": self.ema.model.state_dict()} if self.ema else {}
-        return {"model": self.model.state_dict(), **averages, "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(), "sums": self.sums, "losses": self.losses}
+        averages = {"ema": with_counters(self.ema.model.state_dict(), self.steps)} if self.ema else {}
+        return {"model": with_counters(self.model.state_dict(), self.steps), **averages,
+                "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
+                "sums": self.sums, "losses": self.losses}
 
     def load_state_dict(self, state: dict) -> None:
         """Takes over a saved state, and gives up CUDA graphs, which would go on with the old optimizer state."""
         self.launch_singly()
-        self.model.load_state_dict(state["model"])
+        self.steps = load_with_counters(self.model, state["model"])
         if self.ema:
-            self.ema.model.load_state_dict(state["ema"])
+            load_with_counters(self.ema.model, state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr

@@ -194,10 +194,17 @@ class Trainer:
         self.train_loader.set_epoch(self.epoch)
         return next(iter(self.train_loader))
 
+    def last_batch(self) -> Batch:
+        """Returns the last training batch of that epoch."""
+        self.train_loader.set_epoch(self.epoch, len(self.train_loader) - 1)
+        return next(iter(self.train_loader))
+
     def warm_up(self) -> None:
-        """Compiles before the clocks start."""
+        """Compiles before the clocks start, for a short last batch too."""
         if self.runtime.compile != "off":
-            warm_up(self.step, self.first_batch(), next(iter(self.val_loader)),
+            batches = [self.first_batch(), self.last_batch()]
+            same = len(batches[0].labels) == len(batches[1].labels)
+            warm_up(self.step, batches[:1] if same else batches, next(iter(self.val_loader)),
                     warn=lambda text: self.events.message(text, "warning"))
 
     def state_dict(self) -> dict[str, Any]:

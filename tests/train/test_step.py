@@ -121,7 +121,7 @@ def test_warming_up_leaves_no_trace_and_changes_no_result(traced):
     plain, compiled = make_step(), make_step(compile="default")
     before = [tensor.clone() for tensor in compiled.changing()]
     state = torch.random.get_rng_state()
-    warm_up(compiled, make_batch(), make_batch(), no_warning)
+    warm_up(compiled, [make_batch()], make_batch(), no_warning)
     assert torch.equal(torch.random.get_rng_state(), state)
     for kept, tensor in zip(before, compiled.changing(), strict=True):
         assert torch.equal(kept, tensor)
@@ -140,7 +140,7 @@ def test_warming_up_a_step_with_a_past_keeps_it():
 
 def test_nothing_compiles_after_the_warm_up_over_two_epochs_with_short_batches(traced):
     step = make_step(compile="default")
-    warm_up(step, make_batch(), make_batch(), no_warning)
+    warm_up(step, [make_batch()], make_batch(), no_warning)
     compiled = counters["stats"]["unique_graphs"]
     assert compiled == 2  # a training and an evaluation graph
     for _ in range(2):
@@ -152,12 +152,12 @@ def test_nothing_compiles_after_the_warm_up_over_two_epochs_with_short_batches(t
 
 def test_more_steps_in_one_process_than_torch_compiles_one_function(traced):
     for seed in range(torch._dynamo.config.recompile_limit // 2 + 1):
-        warm_up(make_step(compile="default", seed=seed), make_batch(), make_batch(), no_warning)
+        warm_up(make_step(compile="default", seed=seed), [make_batch()], make_batch(), no_warning)
 
 
 def test_a_captured_step_copies_its_batch_and_replays(traced, graphs):
     plain, captured = make_step(), make_step(graphs=True, compile="reduce-overhead")
-    warm_up(captured, make_batch(), make_batch(), no_warning)
+    warm_up(captured, [make_batch()], make_batch(), no_warning)
     hold(captured)
     batches = [make_batch(), make_batch(SIZE - 3)]
     assert_same(train(plain, batches), train(captured, batches))
@@ -167,7 +167,7 @@ def test_a_captured_step_copies_its_batch_and_replays(traced, graphs):
 def test_a_loaded_state_ends_the_capture_that_would_not_see_it(traced, graphs):
     saved = train(make_step(), [make_batch()]).state_dict()
     captured = make_step(graphs=True, compile="reduce-overhead")
-    warm_up(captured, make_batch(), make_batch(), no_warning)
+    warm_up(captured, [make_batch()], make_batch(), no_warning)
     captured.load_state_dict(saved)
     train(captured, [make_batch()], steps=1)
     assert [graph.replays for graph in graphs] == [0, 0]
@@ -180,7 +180,7 @@ def test_a_capture_that_fails_leaves_the_compiled_step(traced, graphs, monkeypat
     monkeypatch.setattr(torch.cuda, "CUDAGraph", refuse)
     warnings, plain, step = [], make_step(), make_step(graphs=True, compile="max-autotune-no-cudagraphs")
     monkeypatch.setattr(type(step.runtime), "inductor_mode", "default")
-    warm_up(step, make_batch(), make_batch(), warnings.append)
+    warm_up(step, [make_batch()], make_batch(), warnings.append)
     assert len(warnings) == 1 and "without a CUDA graph: capture refused" in warnings[0] and "\n" not in warnings[0]
     assert_same(train(plain, [make_batch()]), train(step, [make_batch()]))
     assert counters["stats"]["unique_graphs"] == 2
@@ -192,7 +192,7 @@ def test_a_compile_that_fails_leaves_the_eager_step(monkeypatch):
 
     monkeypatch.setattr(torch, "compile", refuse)
     warnings, plain, step = [], make_step(), make_step(compile="default")
-    warm_up(step, make_batch(), make_batch(), warnings.append)
+    warm_up(step, [make_batch()], make_batch(), warnings.append)
     assert warnings == ["compile default failed, training goes on eager: no C++ compiler"]
     assert_same(train(plain, [make_batch()]), train(step, [make_batch()]))
 
@@ -205,7 +205,7 @@ def test_lack_of_memory_is_one_line_that_names_the_batch(monkeypatch, error):
     monkeypatch.setattr(torch, "compile", refuse)
     step = make_step(compile="default")
     with pytest.raises(ConfigError, match=r"batch size 8: .* smaller --batch-size"), memory_errors(SIZE):
-        warm_up(step, make_batch(), make_batch(), no_warning)
+        warm_up(step, [make_batch()], make_batch(), no_warning)
     with pytest.raises(ConfigError, match="batch size 8"), memory_errors(SIZE):
         torch.empty(10**15)
     with pytest.raises(ZeroDivisionError), memory_errors(SIZE):
@@ -243,7 +243,7 @@ def test_no_operator_of_the_loop_reads_back(scaled):
 def test_a_scaled_loss_trains_like_a_plain_one(traced):
     plain, scaled = make_step(), make_step(compile="default")
     scaled.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    warm_up(scaled, make_batch(), make_batch(), no_warning)
+    warm_up(scaled, [make_batch()], make_batch(), no_warning)
     train(plain, [make_batch()], 2), train(scaled, [make_batch()], 2)
     torch.testing.assert_close(scaled.losses, plain.losses, rtol=1e-4, atol=0)
     assert scaled.scaler.get_scale() == 2.0**10
@@ -259,14 +259,14 @@ def test_each_extra_changes_what_it_should(extra):
 
 def test_extras_compile_once_and_train_as_they_do_eagerly(traced):
     plain, compiled = make_step(**EXTRAS), make_step(compile="default", **EXTRAS)
-    warm_up(compiled, make_batch(), make_batch(), no_warning)
+    warm_up(compiled, [make_batch()], make_batch(), no_warning)
     assert_same(train(plain, [make_batch()]), train(compiled, [make_batch()]))
     assert counters["stats"]["unique_graphs"] == 2 and not counters["graph_break"]
 
 
 def test_extras_are_part_of_the_captured_step(traced, graphs):
     plain, captured = make_step(**EXTRAS), make_step(graphs=True, compile="reduce-overhead", **EXTRAS)
-    warm_up(captured, make_batch(), make_batch(), no_warning)
+    warm_up(captured, [make_batch()], make_batch(), no_warning)
     hold(captured)
     assert_same(train(plain, [make_batch()]), train(captured, [make_batch()]))
     assert [graph.replays for graph in graphs] == [4, 1]
@@ -342,7 +342,7 @@ def test_real_kernels_train_alike_and_are_found_again(cache, monkeypatch):
         torch._dynamo.reset()
         counters.clear()
         compiled = make_step(network=network, compile="reduce-overhead")  # on a CPU the same kernels, and no graph
-        warm_up(compiled, make_batch(), make_batch(), no_warning)
+        warm_up(compiled, [make_batch()], make_batch(), no_warning)
         assert counters["aot_autograd"][f"autograd_cache_{attempt}"] == 2
     assert any((cache / "compile").rglob("*.so"))
     plain = train(make_step(network=network), [make_batch()])
@@ -392,7 +392,7 @@ def test_each_size_is_compiled_and_captured_once_before_training(traced, graphs)
     order = [24, 24, 32, 24]
     plain = sized(make_step(network=pooled_network, **EXTRAS), order)
     step = sized(make_step(graphs=True, network=pooled_network, compile="reduce-overhead", **EXTRAS), order)
-    warm_up(step, make_batch(), make_batch(), no_warning)
+    warm_up(step, [make_batch()], make_batch(), no_warning)
     compiled = counters["stats"]["unique_graphs"]
     assert compiled == 3 and len(graphs) == 3  # two sizes and the evaluation
     hold(step)
@@ -403,7 +403,7 @@ def test_each_size_is_compiled_and_captured_once_before_training(traced, graphs)
 def test_a_loaded_state_ends_the_captures_of_all_sizes(traced, graphs):
     saved = make_step(network=pooled_network).state_dict()
     step = sized(make_step(graphs=True, network=pooled_network, compile="reduce-overhead"), [24, 32])
-    warm_up(step, make_batch(), make_batch(), no_warning)
+    warm_up(step, [make_batch()], make_batch(), no_warning)
     step.load_state_dict(saved)
     train_at(step, [24, 32])
     assert [graph.replays for graph in graphs] == [0, 0, 0]
@@ -420,7 +420,7 @@ def with_lazy_state(step):
 
 def test_state_that_an_optimizer_makes_late_does_not_outlive_the_warm_up(traced):
     plain, compiled = with_lazy_state(make_step()), with_lazy_state(make_step(compile="default"))
-    warm_up(compiled, make_batch(), make_batch(), no_warning)
+    warm_up(compiled, [make_batch()], make_batch(), no_warning)
     assert not compiled.optimizer.state
     assert_same(train(plain, [make_batch()]), train(compiled, [make_batch()]))
     before = [tensor.clone() for tensor in compiled.changing()]
@@ -431,13 +431,13 @@ def test_state_that_an_optimizer_makes_late_does_not_outlive_the_warm_up(traced)
 
 def test_a_graph_is_not_captured_around_state_that_is_not_there_yet(traced, graphs):
     warnings, step = [], with_lazy_state(make_step(graphs=True, compile="reduce-overhead"))
-    warm_up(step, make_batch(), make_batch(), warnings.append)
+    warm_up(step, [make_batch()], make_batch(), warnings.append)
     assert len(warnings) == 1 and "LazyAdam makes its state in its first step" in warnings[0] and not graphs
 
 
 def test_marks_name_the_phases_and_change_no_result(traced, graphs):
     plain, captured = make_step(), make_step(graphs=True, compile="reduce-overhead")
-    warm_up(captured, make_batch(), make_batch(), no_warning)
+    warm_up(captured, [make_batch()], make_batch(), no_warning)
     hold(captured)
     phases = []
     with captured.marked(phases.append):

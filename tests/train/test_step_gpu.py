@@ -44,7 +44,7 @@ def train(step, batches, steps=8):
 @pytest.mark.parametrize("precision, tolerance", [("fp32", 0.01), ("bf16", 0.05), ("fp16", 0.05)])
 def test_captured_equals_eager(precision, tolerance, extras):
     eager, captured = (make_step(mode, precision=precision, **extras) for mode in ("off", "reduce-overhead"))
-    warm_up(captured, make_batch(), make_batch(), no_warning)
+    warm_up(captured, [make_batch()], make_batch(), no_warning)
     assert isinstance(captured.launch_train[32], Captured) and isinstance(captured.launch_eval, Captured)
     batches = [make_batch(), make_batch(40)]
     train(eager, batches, 4), train(captured, batches, 4)
@@ -60,7 +60,7 @@ def test_a_replay_equals_the_same_kernels_launched_one_by_one(precision, head):
     step = make_step("reduce-overhead", head, precision)
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
     try:
-        warm_up(step, make_batch(), make_batch(), no_warning)
+        warm_up(step, [make_batch()], make_batch(), no_warning)
         found = []
         for prepare in (lambda: None, step.launch_singly):
             prepare()
@@ -80,7 +80,7 @@ def test_compiled_gradients_are_those_of_fp32_within_the_rounding_of_bf16():
     for mode, precision in (("off", "fp32"), ("off", "bf16"), ("default", "bf16")):
         step = make_step(mode, precision=precision)
         if mode != "off":
-            warm_up(step, make_batch(), None, no_warning)
+            warm_up(step, [make_batch()], None, no_warning)
         step.prepare(0.0, 0)
         batch = make_batch()
         loss, _ = step.forward_train[step.size](batch.images, batch.labels, step.mix)
@@ -94,7 +94,7 @@ def test_compiled_gradients_are_those_of_fp32_within_the_rounding_of_bf16():
 def test_the_compiled_forms_of_both_networks_capture():
     for arch in ("resnet18", "resnet50"):
         step = make_step("reduce-overhead", "maxpool", "bf16", arch)
-        warm_up(step, make_batch(), make_batch(), no_warning)
+        warm_up(step, [make_batch()], make_batch(), no_warning)
         assert isinstance(step.launch_train[32], Captured) and isinstance(step.launch_eval, Captured)
         train(step, [make_batch()])
         assert step.losses.isfinite().all()
@@ -104,7 +104,7 @@ def test_warming_up_leaves_no_trace():
     step = make_step("reduce-overhead", "dropout")
     before = [tensor.clone() for tensor in step.changing()]
     state = torch.cuda.get_rng_state()
-    warm_up(step, make_batch(), make_batch(), no_warning)
+    warm_up(step, [make_batch()], make_batch(), no_warning)
     for kept, tensor in zip(before, step.changing(), strict=True):
         assert torch.equal(kept, tensor)
     assert torch.equal(torch.cuda.get_rng_state(), state)
@@ -112,7 +112,7 @@ def test_warming_up_leaves_no_trace():
 
 def test_a_replay_draws_its_dropout_from_the_seed_of_its_step():
     step = make_step("reduce-overhead", "dropout")
-    warm_up(step, make_batch(), make_batch(), no_warning)
+    warm_up(step, [make_batch()], make_batch(), no_warning)
     losses = []
     for number in (5, 5, 6):
         with untouched(step):
@@ -125,7 +125,7 @@ def test_a_replay_draws_its_dropout_from_the_seed_of_its_step():
 @pytest.mark.parametrize("precision, extras", [("bf16", {}), ("fp16", {}), ("bf16", EXTRAS)])
 def test_the_loop_never_waits_for_the_device(mode, precision, extras):
     step = make_step(mode, "dropout", precision, **extras)
-    warm_up(step, make_batch(), make_batch(), no_warning)
+    warm_up(step, [make_batch()], make_batch(), no_warning)
     batches = [make_batch()]
     train(step, batches)
     torch.cuda.set_sync_debug_mode("error")

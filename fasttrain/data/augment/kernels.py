@@ -1,6 +1,7 @@
 """How the mirrors are compiled: with numba for batches on a CPU, with torch for those on a GPU."""
 
 import functools
+import sys
 from collections.abc import Callable
 
 from fasttrain.storage import use_compile_cache, use_kernel_cache
@@ -23,19 +24,23 @@ def numba_kernel(function: Callable) -> Callable:
 
 
 def torch_kernel(function: Callable) -> Callable:
-    """Compiles `function` into one fused kernel; where this machine cannot, it runs as it is (slower, equal)."""
+    """Compiles `function` into fused kernels; where this machine cannot, says so once and runs it as it is."""
     import torch
 
+    from fasttrain.runtime import out_of_memory, with_own_code
+
     use_compile_cache()
-    chosen = torch.compile(function, dynamic=False)
+    chosen = torch.compile(with_own_code(function), dynamic=False)
 
     def call(*arguments):
         nonlocal chosen
         try:
             return chosen(*arguments)
-        except Exception:  # inductor fails in as many ways as there are toolchains
-            if chosen is function:
+        except Exception as error:  # inductor fails in as many ways as there are toolchains
+            if chosen is function or out_of_memory(error):
                 raise
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            print(f"warning: {function.__name__} is not compiled, augmentation is slower: {reason}", file=sys.stderr)
             chosen = function
             return chosen(*arguments)
 

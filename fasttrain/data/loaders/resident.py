@@ -13,6 +13,24 @@ from fasttrain.data.augment.kernels import torch_kernel
 from fasttrain.data.batch import Batch, BatchLoader
 from fasttrain.keyed import torch_mirror
 
+CHUNK = 8192  # images that pass through pinned memory at a time: 100 MB at 64 px
+
+
+def upload(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Returns `pixels[rows]` on a GPU: one chunk is gathered on the host while the one before it is copied."""
+    uploaded = torch.empty((len(rows), *pixels.shape[1:]), dtype=torch.uint8, device=device)
+    buffers = [torch.empty((min(CHUNK, len(rows)), *pixels.shape[1:]), dtype=torch.uint8, pin_memory=True)
+               for _ in range(2)]
+    copied = [torch.cuda.Event() for _ in buffers]
+    for number, start in enumerate(range(0, len(rows), CHUNK)):
+        some, buffer, event = rows[start:start + CHUNK], buffers[number % 2], copied[number % 2]
+        event.synchronize()
+        np.take(pixels, some, axis=0, out=buffer.numpy()[:len(some)], mode="clip")  # "raise" would gather twice
+        uploaded[start:start + len(some)].copy_(buffer[:len(some)], non_blocking=True)
+        event.record()
+    torch.cuda.synchronize(device)  # before the buffers are freed
+    return uploaded
+
 
 class ResidentLoader(BatchLoader):
     """Serves every split that fits; see `BatchLoader` for the contract."""
@@ -23,7 +41,7 @@ class ResidentLoader(BatchLoader):
         super().__init__(spec)
         self.device = torch.device(spec.device)
         if self.device.type == "cuda":
-            self.pixels = torch.from_numpy(np.ascontiguousarray(spec.split.pixels[spec.split.rows])).to(self.device)
+            self.pixels = upload(spec.split.pixels, spec.split.rows, self.device)
             self.labels = torch.from_numpy(spec.split.labels).to(self.device)
             self.gather = torch_kernel(gather_batch)
 

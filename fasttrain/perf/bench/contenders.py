@@ -61,7 +61,7 @@ class StepAlone:
         if model is None:
             model = build_model(config.arch, config.head, CLASSES, config.image_size, config.stem, config.seed)
         self.step = Step(model, config, runtime, split, steps_per_epoch=1)
-        warm_up(self.step, self.batch, None, warn=refuse)
+        warm_up(self.step, [self.batch], None, warn=refuse)
         untimed, self.steps = STEPS[runtime.device.type]
         self.steps = steps or self.steps
         self.train(untimed)
