@@ -23,7 +23,7 @@ AUGMENT = Augment(crop_padding=2, flip="random", cutout=3)
 
 @pytest.fixture
 def parts():
-    """The module `ffcv_parts`; skips where FFCV is missing, unless FASTTRAIN_REQUIRE names it."""
+    """The module `ffcv.parts`; skips where FFCV is missing, unless FASTTRAIN_REQUIRE names it."""
     try:
         return import_parts()
     except ConfigError as error:

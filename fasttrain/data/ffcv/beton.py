@@ -4,7 +4,7 @@
                                                   manifest.json    size, time stamp and sha256 of images.beton
 
 The format is FFCV 1.0.2's (ffcv/writer.py), byte for byte what its own writer makes with one worker. That writer hands
-samples to processes, and waits for ever if one of them fails; pages of equal images need neither.
+samples to processes, and waits forever if one of them fails; pages of equal images need neither.
 """
 
 import os

@@ -54,7 +54,7 @@ class Reader(EpochIterator):
     """One pass over an order: a thread that keeps a few batches ahead of `next`.
 
     loader: from `make_loader`. order: int64, samples of all batches one behind the other. arguments: what
-    `augment_numba.kernel_arguments` gives for the epoch. The tensors of a batch are overwritten two batches later.
+    `fused_numba.kernel_arguments` gives for the epoch. The tensors of a batch are overwritten two batches later.
     """
 
     def __init__(self, loader, order, arguments):
@@ -68,7 +68,7 @@ class Reader(EpochIterator):
                 for stream in self.cuda_streams:
                     stream.wait_stream(self.current_stream)
             super().run()
-        except Exception as error:  # FFCV would leave `next` waiting for ever
+        except Exception as error:  # FFCV would leave `next` waiting forever
             self.error = error
             self.output_queue.put(None)
 
