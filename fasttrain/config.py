@@ -122,17 +122,17 @@ class RunConfig(Checked):
         for name, value in recipe.items():
             object.__setattr__(self, name, overlay(value, getattr(self, name)))
         super().__post_init__()
-        self._fit_sizes(epochs_given)
+        self._fit_sizes(epochs_given is not None)
         if self.optimizer.name != recipe["optimizer"]["name"] and not rate_given:
             raise ConfigError(f"lr: recipe {self.recipe} has no learning rate for {self.optimizer.name}, only for "
                               f"{recipe['optimizer']['name']}: set one with --lr")
 
-    def _fit_sizes(self, epochs: int | str | None) -> None:
+    def _fit_sizes(self, epochs_given: bool) -> None:
         """Takes `epochs` from `sizes` where that counts them; ConfigError where the two disagree with each other."""
         planned = size_plan.total_epochs(self.sizes)
         if planned is not None:
-            if epochs is not None and int(epochs) != planned:
-                raise ConfigError(f"epochs: {epochs} is not the {planned} of sizes={self.sizes}: leave out --epochs, "
+            if epochs_given and self.epochs != planned:
+                raise ConfigError(f"epochs: {self.epochs} is not the {planned} of sizes={self.sizes}: leave out --epochs, "
                                   "or give shares such as 32:0.6,48:0.25,64:0.15")
             object.__setattr__(self, "epochs", integer(1, 100_000)("sizes: epochs", planned))
         largest = max(self.train_sizes)
