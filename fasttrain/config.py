@@ -132,8 +132,8 @@ class RunConfig(Checked):
         planned = size_plan.total_epochs(self.sizes)
         if planned is not None:
             if epochs_given and self.epochs != planned:
-                raise ConfigError(f"epochs: {self.epochs} is not the {planned} of sizes={self.sizes}: leave out --epochs, "
-                                  "or give shares such as 32:0.6,48:0.25,64:0.15")
+                raise ConfigError(f"epochs: {self.epochs} is not the {planned} of sizes={self.sizes}: leave out "
+                                  "--epochs, or give shares such as 32:0.6,48:0.25,64:0.15")
             object.__setattr__(self, "epochs", integer(1, 100_000)("sizes: epochs", planned))
         largest = max(self.train_sizes)
         if largest > self.image_size:

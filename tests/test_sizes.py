@@ -63,7 +63,7 @@ def test_each_share_gets_its_epochs_rounded_up_or_down_and_in_order(weights, epo
     ({"sizes": "31x1"}, "31 px is too small"), ({"sizes": "65x1"}, "65 px is larger than the images"),
     ({"sizes": "32x0"}, "gets no epochs"), ({"sizes": "32:0,64:1"}, "gets no epochs"),
     ({"sizes": "32:0.5,64:0.4"}, "add up to 0.9"), ({"sizes": "32x2", "epochs": 3}, "epochs: 3 is not the 2"),
-    ({"sizes": "32x2", "epochs": "3.0"}, "epochs: 3 is not the 2"),
+    ({"sizes": "32x2", "epochs": 3.0}, "epochs: 3 is not the 2"),
     ({"sizes": "32x100001"}, "epochs"), ({"sizes": "64x1", "image_size": 32}, "larger than the images"),
 ])
 def test_bad_plans_are_one_line(changes, says):
