@@ -87,19 +87,47 @@ def need_space(folder: Path, size: int, remedy: str = CACHE) -> None:
                         f"free some space, or {remedy}")
 
 
-def write_atomically(path: Path | str, content: str | bytes | memoryview, remedy: str = OUT) -> None:
+def write_atomically(path: Path | str, content: str | bytes | memoryview, remedy: str = OUT,
+                     former: Path | None = None) -> None:
     """Replaces a file durably: after a crash it is the old one or the new one, never a part.
 
-    Leaves no temporary file behind. Raises DataError, ending in `remedy`, where the disk says no.
+    former: where the old one goes. Leaves no temporary file behind. Raises DataError, ending in `remedy`, where the
+    disk says no.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     with writing(path, remedy):
         try:
             temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-            move_into_place(temporary, path)
+            sync(temporary)
+            if former:
+                keep(path, former)
+            os.replace(temporary, path)
+            sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """Returns where this process writes what is to become the file `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def keep(path: Path, former: Path) -> None:
+    """Gives the file at `path` the name `former` too, in place of what is there; a missing one is left alone.
+
+    Where the disk knows no second names, the file moves.
+    """
+    second = temporary_name(former)
+    try:
+        os.link(path, second)
+        os.replace(second, former)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        os.replace(path, former)
+    finally:
+        second.unlink(missing_ok=True)  # a rename between two names of one file does nothing
 
 
 def move_into_place(finished: Path, path: Path) -> None:
