@@ -46,6 +46,16 @@ def number(low: float, high: float = math.inf, above: bool = False) -> Check:
     return check
 
 
+def interval(name: str, value: Any) -> int | str:
+    """Accepts a number of epochs, or of minutes, such as 5m."""
+    if isinstance(value, str) and value.endswith("m"):
+        return f"{number(0)(name, value[:-1]):g}m"
+    try:
+        return integer(1)(name, value)
+    except ConfigError:
+        raise ConfigError(f"{name}: {value!r} is neither a number of epochs nor one of minutes, such as 5m") from None
+
+
 def boolean(name: str, value: Any) -> bool:
     """Accepts true or false."""
     words = {"true": True, "false": False}

@@ -14,7 +14,19 @@ from typing import Any
 import yaml
 
 from fasttrain import sizes as size_plan
-from fasttrain.checks import Checked, boolean, choice, either, integer, number, optional, section, setting, text
+from fasttrain.checks import (
+    Checked,
+    boolean,
+    choice,
+    either,
+    integer,
+    interval,
+    number,
+    optional,
+    section,
+    setting,
+    text,
+)
 from fasttrain.errors import ConfigError
 from fasttrain.recipe import load_recipe, overlay, recipe_name
 from fasttrain.registry import ARCHS, HEADS, LOADERS, OPTIMIZERS, SCHEDULES, unknown
@@ -112,6 +124,8 @@ class RunConfig(Checked):
     precision: str | None = setting(optional(choice(PRECISIONS)), None, "arithmetic; auto: the fastest that is native")
     compile: str | None = setting(optional(choice(COMPILE_MODES)), None, "torch.compile mode; auto: where it pays")
     channels_last: bool | None = setting(optional(boolean), None, "NHWC activations")
+    save_every: int | str = setting(either("auto", interval), "auto", "epochs between two saves of the last state, or "
+                                    "minutes, such as 5m; auto: as often as costs 1 % of the time")
     out: str | None = setting(optional(text), None, "the run folder; default runs/<arch>_<head>/<n>")
     resume: str = setting(text, "never", "never, a run folder, or auto: the newest unfinished one of these settings")
 
@@ -177,9 +191,12 @@ class RunConfig(Checked):
 
     @classmethod
     def load(cls, files: Iterable[str | Path] = (), flags: dict[str, Any] | None = None,
-             sets: Iterable[str] = ()) -> "RunConfig":
-        """Builds a config: later wins in recipe <- `files` (YAML) <- `flags` (a dict) <- `sets` ("a.b=c" strings)."""
-        values: dict[str, Any] = {}
+             sets: Iterable[str] = (), saved: dict[str, Any] | None = None) -> "RunConfig":
+        """Builds a config from a nested dict, YAML files, a dict and "a.b=c" strings.
+
+        Later wins in recipe <- `saved` <- `files` <- `flags` <- `sets`.
+        """
+        values = dict(saved or {})
         for file in files:
             merge(values, read_yaml(file), str(file))
         merge(values, flags or {}, "flags")

@@ -1,11 +1,11 @@
 """Flags that several commands share, and reading them."""
 
 import argparse
-import os
 from collections.abc import Iterable
 
 from fasttrain.config import FLAGS, RunConfig, choices
 from fasttrain.registry import split_variant
+from fasttrain.runs.settings import recovered_config
 
 
 def add_config_flags(command: argparse.ArgumentParser, without: Iterable[str] = ()) -> None:
@@ -35,11 +35,11 @@ def given_keys(arguments: argparse.Namespace) -> dict[str, str]:
 
 def read_config(arguments: argparse.Namespace) -> RunConfig:
     """Returns the RunConfig that the flags describe. `--resume FOLDER` starts from that run's own configuration."""
-    flags, files = given_keys(arguments), list(arguments.config)
+    flags, saved = given_keys(arguments), None
     if flags.get("resume", "never") not in ("never", "auto"):
-        files.insert(0, os.path.join(flags["resume"], "config.yaml"))
+        saved = recovered_config(flags["resume"])[0].to_dict()
         flags.setdefault("out", None)
-    return RunConfig.load(files, flags, arguments.sets)
+    return RunConfig.load(arguments.config, flags, arguments.sets, saved)
 
 
 def add_checkpoint(command: argparse.ArgumentParser) -> None:

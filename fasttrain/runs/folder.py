@@ -3,28 +3,10 @@
 import contextlib
 from pathlib import Path
 
-import yaml
-
-from fasttrain.config import RunConfig, read_yaml
 from fasttrain.errors import ConfigError, DataError, FasttrainError
-from fasttrain.storage import OUT, Busy, Lock, need_space, write_atomically
+from fasttrain.runs.settings import differing_key, recovered_config, write_config
+from fasttrain.storage import OUT, Busy, Lock, need_space
 from fasttrain.train.checkpoint import Checkpoints
-
-# these say where a run lives, not what it computes
-PLACE = ("out", "resume", "data")
-
-
-def settings(config, without=PLACE):
-    """The keys of a config, sections dotted, with their values; `without` those that do not matter."""
-    return {f"{k}.{n}" if isinstance(v, dict) else k: w
-            for k, v in config.to_dict().items() if k not in without
-            for n, w in (v.items() if isinstance(v, dict) else [(k, v)])}
-
-
-def differing_key(a, b):
-    """The first key in which two configs would train differently, with both values; or None."""
-    first, second = settings(a), settings(b)
-    return next(((k, first[k], second[k]) for k in first if first[k] != second[k]), None)
 
 
 class Taken(ConfigError):
@@ -32,15 +14,18 @@ class Taken(ConfigError):
 
 
 class RunFolder:
-    """A claimed folder: `path`, its `checkpoints`, and `resumed`, whether it holds a run to continue."""
+    """A claimed folder: `path`, its `checkpoints`, and `resumed`, whether it holds a run to continue.
 
-    def __init__(self, path, resumed):
-        self.path, self.resumed = Path(path), resumed
+    damage: a line on its config.yaml where that has to be written anew; None where it is whole.
+    """
+
+    def __init__(self, path, resumed, damage=None):
+        self.path, self.resumed, self.damage = Path(path), resumed, damage
         self.checkpoints = Checkpoints(self.path / "checkpoints")
         self.lock = Lock(self.path / ".lock")
 
     def claim(self, config, size=0):
-        """Makes the folder this process's own and writes config.yaml; ConfigError while another process holds it.
+        """Makes the folder this process's own, writes config.yaml if need be; ConfigError while another one holds it.
 
         Raises DataError, before anything is written, unless the disk has room for the `size` bytes of a new run.
         """
@@ -54,8 +39,8 @@ class RunFolder:
             raise Taken(f"{self.path}: another process is training here ({holder}); {OUT}") from None
         except OSError as error:
             raise DataError(f"{self.path}: cannot write: {error.strerror or error}; {OUT}") from None
-        if not self.resumed:
-            write_atomically(self.path / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
+        if self.damage or not self.resumed:
+            write_config(self.path, config)
 
     def release(self):
         """Gives the folder up. Of a run that was refused before it began nothing stays."""
@@ -109,31 +94,24 @@ def holds_run(path):
     return (path / "config.yaml").exists() or (path / "checkpoints").exists()
 
 
-def saved_config(path):
-    """The RunConfig of a run folder; DataError where it has none that can be read."""
-    try:
-        return RunConfig(**read_yaml(Path(path) / "config.yaml"))
-    except (FasttrainError, TypeError) as error:
-        raise DataError(f"{path}: no run to be read here: {error}") from None
-
-
 def continued(path, config):
     """The run in `path`, if `config` is the one that it was started with."""
-    difference = differing_key(saved_config(path), config)
+    saved, damage = recovered_config(path)
+    difference = differing_key(saved, config)
     if difference:
-        name, saved, wanted = difference
-        raise ConfigError(f"{path}: was started with {name} {saved}, not {wanted}; resume with the same settings")
+        name, before, wanted = difference
+        raise ConfigError(f"{path}: was started with {name} {before}, not {wanted}; resume with the same settings")
     if config.out is not None and Path(config.out).resolve() != path.resolve():
         raise ConfigError(f"--out {config.out}: a resumed run stays in its folder, {path}; leave --out away")
-    return RunFolder(path, Checkpoints(path / "checkpoints").any())
+    return RunFolder(path, bool(Checkpoints(path / "checkpoints").present()), damage)
 
 
 def newest_unfinished(parent, config):
     """The highest-numbered run below `parent` with this configuration that has a checkpoint and epochs to go."""
     for path in sorted(numbered(parent), key=lambda p: int(p.name), reverse=True):
         try:
-            last = Checkpoints(path / "checkpoints").manifest().get("last.pt", {})
-            if 0 <= last.get("epoch", config.epochs) < config.epochs and not differing_key(saved_config(path), config):
+            epochs = Checkpoints(path / "checkpoints").epochs()
+            if epochs is not None and epochs < config.epochs and not differing_key(recovered_config(path)[0], config):
                 return path
         except FasttrainError:
             continue

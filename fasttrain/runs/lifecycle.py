@@ -16,12 +16,14 @@ from fasttrain.errors import DivergedError, Interrupted
 from fasttrain.perf import ceilings
 from fasttrain.perf.cost import step_cost
 from fasttrain.runs import folder as run_folder
-from fasttrain.runs.run import Run
+from fasttrain.runs.folder import RunFolder
+from fasttrain.runs.run import Run, damage
 from fasttrain.runtime import memory_errors
 from fasttrain.train.build import Job, build
 from fasttrain.train.checkpoint import Checkpoints, disk_bytes
 from fasttrain.train.events import EventLog, Finish, Sink, Start
 from fasttrain.train.interrupt import StopFlag
+from fasttrain.train.recovery import recover
 from fasttrain.train.rows import Row
 from fasttrain.train.step import Step
 from fasttrain.train.timing import peak_memory_bytes
@@ -43,7 +45,7 @@ def run(config: RunConfig, sinks: Iterable[Sink] | None = None, console: Sink | 
         with StopFlag().listening() as stop, memory_errors(job.config.batch_size):
             trainer = job.trainer(events, folder.checkpoints)
             if folder.resumed:
-                trainer.load_state_dict(folder.checkpoints.load_newest(lambda text: events.message(text, "warning")))
+                continue_from(folder, trainer, events, has_files=sinks is None)
             start = describe(job, trainer, folder.path)
             events.start(start)
             train_to_the_end(trainer, events, started, stop)
@@ -51,6 +53,21 @@ def run(config: RunConfig, sinks: Iterable[Sink] | None = None, console: Sink | 
         events.close()
         folder.release()
     return Run(folder.path, job.config, trainer.rows, start.report)
+
+
+def continue_from(folder: RunFolder, trainer: Trainer, events: EventLog, has_files: bool) -> None:
+    """Puts the trainer where the run stopped, and warns of each file that is damaged and written anew.
+
+    has_files: whether the run writes more than checkpoints and its configuration.
+    """
+    def warn(line):
+        events.message(line, "warning")
+
+    trainer.load_state_dict(recover(folder.checkpoints, warn))
+    if folder.damage:
+        warn(folder.damage)
+    for line in damage(folder.path, trainer.rows) if has_files else ():
+        warn(line)
 
 
 def train_to_the_end(trainer: Trainer, events: EventLog, started: float, stop: StopFlag) -> None:
@@ -82,7 +99,7 @@ def dry_run(config: RunConfig) -> list[str]:
         trainer.step.evaluate(val_batch)
         job.runtime.synchronize()
         eval_seconds = time.monotonic() - started
-        trainer.checkpoints.save("last", trainer.state_dict(), epoch=0)
+        trainer.checkpoints.save("last", trainer.state_dict())
         trainer.load_state_dict(trainer.checkpoints.load("last"))
         size = (Path(scratch) / "last.pt").stat().st_size
         trainer.close()

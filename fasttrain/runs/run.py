@@ -1,19 +1,20 @@
 """Reads a run folder back: what it was, how it went, how it ended."""
 
-import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fasttrain import seal
 from fasttrain.config import RunConfig
 from fasttrain.environment import describe
 from fasttrain.errors import DataError
-from fasttrain.runs.folder import saved_config
+from fasttrain.runs.settings import saved_config
 from fasttrain.train.checkpoint import Checkpoints
-from fasttrain.train.rows import best_row, read_rows
+from fasttrain.train.rows import Row, begins_with, best_row, read_rows
 from fasttrain.train.status import DIVERGED, DONE, INTERRUPTED, TO_DO
 
 
@@ -83,10 +84,24 @@ class Run:
 def load_run(folder: str | Path) -> Run:
     """Reads a run folder; DataError in one line where it holds no run."""
     folder = Path(folder)
-    config = saved_config(folder)
+    return Run(folder, saved_config(folder), read_rows(folder / "metrics.jsonl"), read_environment(folder))
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """Returns what env.json holds; DataError where it is missing or damaged."""
     try:
-        environment = json.loads((folder / "env.json").read_text(encoding="utf-8"))
+        environment = seal.open_json((folder / "env.json").read_text(encoding="utf-8"))
         describe(environment)
+        return environment
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise DataError(f"{folder}: env.json is missing or damaged; not a whole run folder") from None
-    return Run(folder, config, read_rows(folder / "metrics.jsonl"), environment)
+
+
+def damage(folder: Path, rows: list[Row]) -> Iterator[str]:
+    """Yields a line for each file beside the checkpoints, which hold `rows`, that a resumed run has to write anew."""
+    if not begins_with(folder / "metrics.jsonl", rows):
+        yield f"{folder / 'metrics.jsonl'}: missing or damaged; written anew from the checkpoint"
+    try:
+        read_environment(folder)
+    except DataError:
+        yield f"{folder / 'env.json'}: missing or damaged; written anew"

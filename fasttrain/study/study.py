@@ -14,8 +14,8 @@ from fasttrain.data import pack
 from fasttrain.data.split import Split
 from fasttrain.errors import ConfigError, DataError, FasttrainError, Interrupted
 from fasttrain.format import duration
-from fasttrain.runs import folder as run_folder
 from fasttrain.runs.run import Run, load_run
+from fasttrain.runs.settings import differing_key, saved_config
 from fasttrain.runtime import resolve
 from fasttrain.storage import OUT, Busy, Lock
 from fasttrain.study import worker
@@ -78,7 +78,7 @@ def refuse_other(config: RunConfig, train: Split, val: Split) -> None:
     """Raises ConfigError where the run's folder holds one of other settings or images; unreadable ones are left to the
     run."""
     with contextlib.suppress(DataError):
-        difference = run_folder.differing_key(run_folder.saved_config(config.out), config)
+        difference = differing_key(saved_config(config.out), config)
         if difference:
             key, saved, wanted = difference
             raise ConfigError(f"{config.out}: holds a run with {key} {saved}, not {wanted}; choose another --out")
@@ -100,8 +100,8 @@ def status_of(config: RunConfig) -> str:
 def saved_epochs(config: RunConfig) -> int | None:
     """Returns the whole epochs in the last checkpoint; None where there is none: a user may have deleted it."""
     try:
-        return Checkpoints(Path(config.out) / "checkpoints").manifest()["last.pt"]["epoch"]
-    except (DataError, KeyError):
+        return Checkpoints(Path(config.out) / "checkpoints").epochs()
+    except DataError:
         return None
 
 

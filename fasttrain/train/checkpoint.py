@@ -1,96 +1,159 @@
-"""Checkpoints that survive a crash at any instant and never load silently damaged.
+"""Checkpoints that survive a crash at any instant, the loss of any one file, and never load silently damaged.
 
-A file is written beside its place, flushed to the disk and renamed over it. `manifest.json` holds each file's sha256:
-before a rename it names the new hash and the old one, so that whichever file a crash leaves behind is known.
+A file is written beside its place, flushed to the disk and renamed over it. It ends in its own sha256. `last.pt` takes
+turns with `previous.pt`, so that the save before the last one stays. `manifest.json` is an index for those who do not
+want to load the files; only those of version 0.1 need it, for their sha256.
 """
 
 import hashlib
 import io
-import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from fasttrain import seal
+from fasttrain.config import RunConfig
 from fasttrain.errors import DataError
 from fasttrain.models import build_model
 from fasttrain.storage import write_atomically
 
-FORMAT = 1
+FORMAT = 2  # files of format 1 do not prove themselves
+NAMES = ("last", "previous", "best")
+State = dict[str, Any]
 
 
-def disk_bytes(config, num_classes):
-    """Returns what the checkpoints of a run take at most: last, best and the next one, each with all averages."""
+def disk_bytes(config: RunConfig, num_classes: int) -> int:
+    """Returns what the checkpoints of a run take at most: last, previous, best and the next, each with all averages."""
     with torch.device("meta"):
         model = build_model(config.arch, config.head, num_classes, config.image_size, config.stem)
     copies = 1 + config.optimizer.averages + bool(config.ema)
-    return 3 * copies * sum(parameter.nbytes for parameter in model.parameters())
+    return (len(NAMES) + 1) * copies * sum(parameter.nbytes for parameter in model.parameters())
 
 
 class Checkpoints:
-    """`last.pt`, `best.pt` and `manifest.json` in one folder."""
+    """`last.pt`, `previous.pt`, `best.pt` and `manifest.json` in one folder."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path | str):
         self.folder = Path(folder)
         self.manifest_path = self.folder / "manifest.json"
 
-    def manifest(self):
-        """{"last.pt": {"sha256": [new, old], "epoch": ..., ...}, ...}; empty where nothing was saved yet."""
+    def path(self, name: str) -> Path:
+        """Returns where the checkpoint `name` lies, if it is there."""
+        return self.folder / f"{name}.pt"
+
+    def present(self) -> list[str]:
+        """Returns which of NAMES have a file, whole or not."""
+        return [name for name in NAMES if self.path(name).exists()]
+
+    def manifest(self) -> dict[str, dict]:
+        """Returns {"last.pt": {"sha256": [...], "bytes", "epoch", "step_in_epoch"}, ...} of what was saved.
+
+        Taken from the checkpoints themselves where manifest.json is missing or damaged.
+        """
         try:
-            listed = json.loads(self.manifest_path.read_text(encoding="utf-8"))
-            if isinstance(listed, dict) and all(isinstance(facts, dict) for facts in listed.values()):
+            return self.read_manifest()
+        except DataError:
+            return self.rebuild_manifest()
+
+    def read_manifest(self) -> dict[str, dict]:
+        """Returns what manifest.json holds; DataError where it is damaged, or missing though there are checkpoints."""
+        try:
+            listed = seal.open_json(self.manifest_path.read_text(encoding="utf-8"))
+            if all(isinstance(facts, dict) for facts in listed.values()):
                 return listed
+            raise ValueError("no list of files")
         except FileNotFoundError:
-            return {}
-        except (OSError, ValueError):
-            pass
-        raise DataError(f"{self.manifest_path}: damaged; delete the run folder or start another one")
+            if not self.present():
+                return {}
+            raise DataError(f"{self.manifest_path}: missing") from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.manifest_path}: damaged ({error})") from None
 
-    def any(self):
-        """Whether there is a checkpoint: the manifest is written first, so it alone does not tell."""
-        return any((self.folder / name).exists() for name in ("last.pt", "best.pt"))
+    def rebuild_manifest(self) -> dict[str, dict]:
+        """Returns the manifest of those files that prove themselves."""
+        listed = {}
+        for path in map(self.path, self.present()):
+            data = path.read_bytes()
+            if seal.proves_itself(data):
+                listed[path.name] = entry(read_state(path, data), data)
+        return listed
 
-    def save(self, name, state, **facts):
-        """Saves `state` (tensors and plain values) as `name`.pt; `facts` go into the manifest."""
+    def epochs(self) -> int | None:
+        """Returns how many epochs are complete in the newest checkpoint, by the manifest; None where there is none."""
+        return max((facts["epoch"] for facts in self.manifest().values() if "epoch" in facts), default=None)
+
+    def save(self, names: str | tuple[str, ...], state: State) -> None:
+        """Saves `state` (tensors and plain values) under one name, such as "last", or under several."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        torch.save({"format": FORMAT, **state}, buffer)
-        data = buffer.getbuffer()
-        manifest = self.manifest()
-        file = f"{name}.pt"
-        known = manifest.get(file, {}).get("sha256", [])[:1]
-        manifest[file] = {"sha256": [hashlib.sha256(data).hexdigest(), *known], "bytes": len(data), **facts}
-        write_atomically(self.manifest_path, json.dumps(manifest, indent=2))
-        write_atomically(self.folder / file, data)
+        data, listed = serialize(state), self.manifest()
+        for path in map(self.path, [names] if isinstance(names, str) else names):
+            former = self.path("previous") if path.name == "last.pt" and path.exists() else None
+            write_atomically(path, data, former=former)
+            if former and path.name in listed:
+                listed[former.name] = listed[path.name]
+            listed[path.name] = entry(state, data)
+        self.write_manifest(listed)
 
-    def load(self, name):
-        """The state saved as `name`; DataError if it is missing or is not, to the bit, what was saved."""
-        path = self.folder / f"{name}.pt"
-        known = self.manifest().get(path.name, {}).get("sha256", [])
+    def write_manifest(self, listed: dict[str, dict]) -> None:
+        write_atomically(self.manifest_path, seal.seal_json(listed))
+
+    def load(self, name: str) -> State:
+        """Returns the state saved as `name`; DataError if it is missing or is not, to the bit, what was saved."""
+        path = self.path(name)
         try:
             data = path.read_bytes()
         except OSError as error:
             raise DataError(f"{path}: {error.strerror or error}") from None
-        if hashlib.sha256(data).hexdigest() not in known:
-            raise DataError(f"{path}: damaged (its sha256 is not in manifest.json)")
+        if not seal.proves_itself(data) and hashlib.sha256(data).hexdigest() not in self.known_hashes():
+            raise DataError(f"{path}: damaged (its sha256 is another)")
         return read_state(path, data)
 
-    def load_newest(self, warn):
-        """The newest state that is whole: `last`, or else `best`, which is then said through `warn`."""
-        try:
-            return self.load("last")
-        except DataError as error:
-            if "best.pt" not in self.manifest():
-                raise
-            state = self.load("best")
-            warn(f"{error}; continuing from best.pt, epoch {state['epoch']}")
-            return state
+    def known_hashes(self) -> set[str]:
+        """Returns every sha256 in the manifest: a crash may have left a file under another name than it is listed."""
+        return {found for facts in self.manifest().values() for found in facts.get("sha256", ())}
+
+    def load_all(self) -> tuple[dict[str, State], dict[str, DataError]]:
+        """Returns the states that are whole by name, and the errors of those that were saved and are not."""
+        states, errors, listed = {}, {}, self.manifest()
+        for name in NAMES:
+            if self.path(name).name in listed or self.path(name).exists():
+                try:
+                    states[name] = self.load(name)
+                except DataError as error:
+                    errors[name] = error
+        return states, errors
 
 
-def read_checkpoint(path):
-    """The state in the file `path`, or in `best.pt` of the run folder `path`: (state, the file's Path).
+def newest(states: dict[str, State], errors: dict[str, DataError]) -> str:
+    """Returns the name of the state that is furthest, the first of equals; raises the first error where there is none.
+    """
+    if not states:
+        raise next(iter(errors.values()), DataError("no checkpoint was saved"))
+    return max(states, key=lambda name: (states[name]["epoch"], states[name].get("step_in_epoch", 0)))
 
-    Where a manifest beside it lists the file, its sha256 is checked. DataError for what is no whole checkpoint.
+
+def entry(state: State, data: memoryview | bytes) -> dict[str, Any]:
+    """Returns what the manifest says of a checkpoint and of the bytes of its file."""
+    return {"sha256": [hashlib.sha256(data).hexdigest()], "bytes": len(data),
+            "epoch": state["epoch"], "step_in_epoch": state.get("step_in_epoch", 0)}
+
+
+def serialize(state: State) -> memoryview:
+    """Returns the bytes of a checkpoint's file: what torch saves, and the line that proves it."""
+    buffer = io.BytesIO()
+    torch.save({**state, "format": FORMAT}, buffer)
+    proof = seal.line(buffer.getbuffer())
+    buffer.seek(0, io.SEEK_END)
+    buffer.write(proof.encode())
+    return buffer.getbuffer()
+
+
+def read_checkpoint(path: Path | str) -> tuple[State, Path]:
+    """Returns the state in the file `path`, or in `best.pt` of the run folder `path`, and that file's Path.
+
+    DataError for what is no whole checkpoint. A file of version 0.1 without its manifest is taken as it is.
     """
     path = Path(path)
     if path.is_dir():
@@ -102,12 +165,16 @@ def read_checkpoint(path):
     if path.suffix == ".pt" and path.name in checkpoints.manifest():
         return checkpoints.load(path.stem), path
     try:
-        return read_state(path, path.read_bytes()), path
+        data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from None
+    state = read_state(path, data)
+    if state["format"] > 1 and not seal.proves_itself(data):
+        raise DataError(f"{path}: damaged (its sha256 is another)")
+    return state, path
 
 
-def read_state(path, data):
+def read_state(path: Path | str, data: bytes) -> State:
     """Unpickles a checkpoint's bytes, tensors and plain values only; never runs code from it."""
     try:
         with warnings.catch_warnings():
@@ -115,6 +182,6 @@ def read_state(path, data):
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception:  # bytes that are no checkpoint fail in as many ways as there are bytes
         raise DataError(f"{path}: not a checkpoint of fasttrain") from None
-    if not isinstance(state, dict) or state.get("format") != FORMAT or "model" not in state:
+    if not isinstance(state, dict) or state.get("format") not in range(1, FORMAT + 1) or "model" not in state:
         raise DataError(f"{path}: not a checkpoint of this version of fasttrain (format {FORMAT})")
     return state

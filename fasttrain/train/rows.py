@@ -11,11 +11,13 @@ from typing import Any
 Row = dict[str, Any]
 
 # Keys whose values differ between two equal runs.
-MEASURED = ("images_per_second", "data_wait_fraction", "seconds", "compile_seconds", "peak_memory_bytes")
+MEASURED = ("images_per_second", "data_wait_fraction", "seconds", "save_seconds", "compile_seconds",
+            "peak_memory_bytes")
 
 # `epoch` counts from 1; `step` counts optimizer steps over the whole run; top-1, top-5 and macro-F1 are in percent.
 # `train_image_size`, in pixels, is also the size that BatchNorm's statistics were taken at; validation measures at
 # `image_size` with them, so that its values suffer in epochs where the two differ.
+# `save_seconds`: for how long training stood still to save, since the row before; `seconds` does not count it.
 COLUMNS = (
     "epoch", "step", "lr",
     "train_loss", "train_top1", "train_top5",
@@ -53,6 +55,15 @@ def read_rows(path: Path, epochs: int | None = None) -> list[Row]:
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
     return [rows[epoch] for epoch in sorted(rows) if epochs is None or epoch <= epochs]
+
+
+def begins_with(path: Path, rows: list[Row]) -> bool:
+    """Whether a metrics.jsonl holds all of `rows`, whole and unchanged, at its beginning."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()[:len(rows)]
+        return [json.loads(line) for line in lines] == [json.loads(row_to_json(row)) for row in rows]
+    except (OSError, ValueError):
+        return False
 
 
 def best_row(rows: list[Row]) -> Row | None:

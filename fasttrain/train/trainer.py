@@ -23,6 +23,7 @@ from fasttrain.train.compile import warm_up
 from fasttrain.train.events import Epoch, EventLog, Progress
 from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.rows import Row
+from fasttrain.train.saver import Saver
 from fasttrain.train.schedules import learning_rate
 from fasttrain.train.step import Step
 from fasttrain.train.timing import peak_memory_bytes, wait_clock
@@ -67,6 +68,7 @@ class Trainer:
         model = build_model(config.arch, config.head, train_split.num_classes, config.image_size, config.stem,
                             config.seed)
         self.step = Step(model, config, runtime, train_split, len(self.train_loader), len(val_split))
+        self.saver, self.saved = Saver(checkpoints, config.save_every), None
         self.epoch = self.step_in_epoch = 0
         self.rows, self.best = [], -1.0
         self.confusion = self.predicted = None
@@ -74,18 +76,22 @@ class Trainer:
     def fit(self, stop: StopFlag | None = None) -> list[Row]:
         """Trains what is left of the run and returns its rows. stop: asks it to save and leave, whenever it is raised.
 
-        Raises DivergedError on a loss that is not finite, Interrupted after saving.
+        Whichever way it ends, what was to be saved is on the disk. Raises DivergedError on a loss that is not finite,
+        Interrupted after saving, DataError where the disk takes no checkpoint.
         """
         stop = stop or StopFlag()
         self.warm_up()
-        for epoch in range(self.epoch, self.config.epochs):
-            trained = self.train_epoch(epoch, stop)
-            evaluated = self.evaluate(epoch)
-            row = self.complete_epoch(epoch, trained, evaluated)
-            self.announce(row)
-            self.refuse_divergence(row)
-            self.save(row)
-            self.leave_if_asked(stop)
+        try:
+            for epoch in range(self.epoch, self.config.epochs):
+                trained = self.train_epoch(epoch, stop)
+                evaluated = self.evaluate(epoch)
+                row = self.complete_epoch(epoch, trained, evaluated)
+                self.announce(row)
+                self.refuse_divergence(row)
+                self.save(row)
+                self.leave_if_asked(stop)
+        finally:
+            self.saver.wait()
         return self.rows
 
     def train_epoch(self, epoch: int, stop: StopFlag) -> Pass:
@@ -103,7 +109,7 @@ class Trainer:
             self.events.progress(Progress("train", epoch + 1, self.config.epochs, index + 1, steps, images,
                                           clock.elapsed(), clock.seconds))
             if stop.received and index + 1 < steps:
-                self.save_part(index + 1)
+                self.step_in_epoch = index + 1
                 self.leave_if_asked(stop)
         self.runtime.synchronize()
         self.step_in_epoch = 0
@@ -132,8 +138,9 @@ class Trainer:
                "train_image_size": self.step.size, "image_size": self.config.image_size,
                "images_per_second": train.images / train.seconds,
                "data_wait_fraction": train.wait_seconds / train.seconds, "seconds": train.seconds + val.seconds,
-               "compile_seconds": self.step.compile_seconds,
+               "save_seconds": self.saver.seconds, "compile_seconds": self.step.compile_seconds,
                "peak_memory_bytes": peak_memory_bytes(self.runtime.device)}
+        self.saver.seconds = 0.0
         self.epoch = epoch + 1
         self.rows.append(row)
         return row
@@ -157,23 +164,26 @@ class Trainer:
                                 f"{row['val_loss']:g} in validation; lower --lr (now {self.config.lr:g})")
 
     def save(self, row: Row) -> None:
-        """Saves `last`, and `best` where the top-1 accuracy is the highest so far."""
+        """Saves `last` where that is due, and `last` and `best` where the top-1 accuracy is the highest so far."""
         better = row["val_top1"] > self.best
         self.best = max(self.best, row["val_top1"])
-        state = self.state_dict()
-        facts = {"epoch": self.epoch, "epochs": self.config.epochs, "val_top1": row["val_top1"]}
-        for name in ("best", "last") if better else ("last",):
-            self.checkpoints.save(name, state, **facts)
+        if better:
+            self.save_as("best", "last")
+        elif self.epoch == self.config.epochs or self.saver.due(self.epoch):
+            self.save_as("last")
 
-    def save_part(self, steps: int) -> None:
-        """Saves `last` after `steps` steps of an epoch that is not complete."""
-        self.step_in_epoch = steps
-        self.checkpoints.save("last", self.state_dict(), epoch=self.epoch, epochs=self.config.epochs)
+    def save_as(self, *names: str) -> None:
+        """Hands the state to the saver, to be written under these names."""
+        self.saver.save(names, self.state_dict())
+        self.saved = self.epoch, self.step_in_epoch
 
     def leave_if_asked(self, stop: StopFlag) -> None:
-        """Raises Interrupted after a signal; all is saved by then. A run that is complete has nothing to leave."""
+        """Saves and raises Interrupted after a signal. A run that is complete has nothing to leave."""
         if stop.received is None or self.epoch == self.config.epochs:
             return
+        if self.saved != (self.epoch, self.step_in_epoch):
+            self.save_as("last")
+        self.saver.wait()
         raise Interrupted(f"{stop.received.name}: saved after epoch {self.epoch} + {self.step_in_epoch} steps; "
                           f"continue with --resume {self.checkpoints.folder.parent}",
                           exit_code=130 if stop.received == signal.SIGINT else 75)

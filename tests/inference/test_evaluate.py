@@ -94,7 +94,7 @@ def test_the_command_prints_and_writes_the_numbers(finished, tmp_path, capsys):
 
 def test_a_checkpoint_without_class_names_takes_them_from_its_data(finished, light, tmp_path):
     facts = ("classes", "class_names", "mean", "std")
-    torch.save({key: value for key, value in light.items() if key not in facts}, tmp_path / "old.pt")
+    torch.save({**{key: light[key] for key in light if key not in facts}, "format": 1}, tmp_path / "old.pt")
     found, expected = load_trained(tmp_path / "old.pt"), load_trained(finished.folder)
     assert [getattr(found, key) for key in facts] == [getattr(expected, key) for key in facts]
     with pytest.raises(DataError, match="not what it was trained on"):

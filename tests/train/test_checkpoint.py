@@ -13,6 +13,7 @@ from fasttrain.models import build_model
 from fasttrain.runs.folder import RunFolder
 from fasttrain.train import checkpoint
 from fasttrain.train.checkpoint import Checkpoints, disk_bytes
+from fasttrain.train.recovery import recover
 
 
 def state(epoch):
@@ -22,8 +23,8 @@ def state(epoch):
 @pytest.fixture
 def saved(tmp_path):
     checkpoints = Checkpoints(tmp_path / "checkpoints")
-    checkpoints.save("best", state(1), epoch=1)
-    checkpoints.save("last", state(2), epoch=2)
+    checkpoints.save("best", state(1))
+    checkpoints.save("last", state(2))
     return checkpoints
 
 
@@ -33,11 +34,19 @@ def test_round_trip(saved):
     assert sorted(os.listdir(saved.folder)) == ["best.pt", "last.pt", "manifest.json"]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"last.pt": 3}'])
-def test_a_damaged_manifest_is_one_line(saved, text):
-    saved.manifest_path.write_text(text)
-    with pytest.raises(DataError, match="manifest.json: damaged"):
-        saved.load("last")
+@pytest.mark.parametrize("text", ["{", "[]", '{"last.pt": 3}', '{"sha256": "0", "last.pt": {"epoch": 7}}', None])
+def test_a_damaged_manifest_is_told_and_written_anew_from_the_files(saved, text):
+    whole = saved.manifest()
+    if text is None:
+        saved.manifest_path.unlink()
+    else:
+        saved.manifest_path.write_text(text)
+    with pytest.raises(DataError, match="manifest.json: (damaged|missing)"):
+        saved.read_manifest()
+    assert saved.load("last")["epoch"] == 2 and saved.manifest() == whole
+    said = []
+    assert recover(saved, said.append)["epoch"] == 2
+    assert len(said) == 1 and "manifest.json" in said[0] and saved.read_manifest() == whole
 
 
 def test_every_flipped_bit_and_every_cut_is_found(saved):
@@ -55,7 +64,7 @@ def test_every_flipped_bit_and_every_cut_is_found(saved):
 def test_a_damaged_last_falls_back_to_best_and_says_so(saved):
     (saved.folder / "last.pt").write_bytes(b"x")
     said = []
-    assert saved.load_newest(said.append)["epoch"] == 1
+    assert recover(saved, said.append)["epoch"] == 1
     assert len(said) == 1 and "best.pt" in said[0]
 
 
@@ -72,10 +81,10 @@ def test_a_crash_between_any_two_writes_leaves_a_checkpoint_that_loads(saved, mo
     replace = os.replace
     monkeypatch.setattr(os, "replace", dies)
     with pytest.raises(KeyboardInterrupt):
-        saved.save("last", state(3), epoch=3)
+        saved.save("last", state(3))
     monkeypatch.undo()
     assert saved.load("last")["epoch"] == 2
-    saved.save("last", state(3), epoch=3)
+    saved.save("last", state(3))
     assert saved.load("last")["epoch"] == 3
 
 
@@ -85,7 +94,7 @@ def test_a_failed_write_keeps_the_old_checkpoint_and_leaves_nothing_behind(saved
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match="No space left"):
-        saved.save("last", state(3), epoch=3)
+        saved.save("last", state(3))
     monkeypatch.undo()
     assert saved.load("last")["epoch"] == 2
     assert not list(saved.folder.glob(".*"))
@@ -111,9 +120,9 @@ def test_other_format_version_is_refused(tmp_path):
 def test_a_disk_too_small_for_a_run_is_told_before_anything_is_written(tmp_path, monkeypatch):
     config = RunConfig()
     needed = disk_bytes(config, 10)
-    assert needed == 3 * 2 * 4 * sum(p.numel() for p in build_model("resnet18", "origin", 10).parameters())
+    assert needed == 4 * 2 * 4 * sum(p.numel() for p in build_model("resnet18", "origin", 10).parameters())
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(needed, 1, needed - 1))
-    with pytest.raises(DataError, match=r"255\.9 MiB.* choose another --out"):
+    with pytest.raises(DataError, match=r"341\.2 MiB.* choose another --out"):
         RunFolder(tmp_path / "runs" / "1", resumed=False).claim(config, needed)
     assert not list(tmp_path.iterdir())
     RunFolder(tmp_path, resumed=True).claim(config, needed)

@@ -109,6 +109,43 @@ def test_a_killed_run_resumes_to_the_same_weights(finished, tmp_path, step):
     assert_same_end(finished, resumed)
 
 
+@pytest.mark.parametrize("every", [100, "auto", "60m"])
+def test_a_stopped_run_is_saved_whatever_save_every_says(finished, tmp_path, every):
+    killed = make_trainer(tmp_path, [KillAt(6, signal.SIGTERM)], head="dropout", save_every=every)
+    killed.best = 100.0  # the first epoch is no better one
+    with pytest.raises(Interrupted):
+        fit(killed)
+    assert killed.checkpoints.manifest()["last.pt"]["epoch"] == 1
+    assert len(fit(make_trainer(tmp_path / "whole", epochs=1, save_every=every))) == 1
+    assert Checkpoints(tmp_path / "whole").manifest().keys() == {"last.pt", "best.pt"}
+
+
+def test_what_is_saved_after_which_epoch(tmp_path, monkeypatch):
+    trainer, saved = make_trainer(tmp_path, epochs=6, save_every=4), []
+    monkeypatch.setattr(trainer.saver, "save", lambda names, state: saved.append((state["epoch"], *names)))
+    for trainer.epoch, top1 in enumerate([10.0, 9.0, 11.0, 11.0, 5.0, 5.0], 1):
+        trainer.save({"val_top1": top1})
+    assert saved == [(1, "best", "last"), (3, "best", "last"), (4, "last"), (6, "last")]
+
+
+def test_a_full_disk_ends_the_run_in_one_line_and_an_error_waits_for_the_save(tmp_path, monkeypatch):
+    trainer = make_trainer(tmp_path, epochs=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(DataError, match="No space left on device"):
+            fit(trainer)
+    trainer = make_trainer(tmp_path, epochs=3)
+    monkeypatch.setattr(trainer, "leave_if_asked", lambda stop: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fit(trainer)
+    assert trainer.saver.thread is None and trainer.checkpoints.load("last")["epoch"] == 1
+
+
+def test_a_row_says_what_saving_took_before_it(finished):
+    first, second = (row["save_seconds"] for row in finished.rows)
+    assert first == 0 and second > 0
+
+
 EXTRAS = {"mix": {"mixup": 0.4, "cutmix": 1.0}, "ema": 0.9, "tta": True}
 
 

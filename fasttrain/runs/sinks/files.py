@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
 
+from fasttrain import seal
 from fasttrain.runs.sinks.console import TextSink
 from fasttrain.storage import write_atomically, writing
 from fasttrain.train.events import Epoch, Finish, Sink, Start
@@ -44,7 +44,7 @@ class FilesSink(Sink):
 
     def start(self, start: Start) -> None:
         write_rows(self.folder, start.rows)
-        write_atomically(self.folder / "env.json", json.dumps(start.report, indent=2) + "\n")
+        write_atomically(self.folder / "env.json", seal.seal_json(start.report))
         with writing(self.folder / "metrics.jsonl"):
             self.metrics = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
         self._write_table(start.rows)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fasttrain.runs.folder import PLACE, settings
 from fasttrain.runs.run import Run
+from fasttrain.runs.settings import PLACE, settings
 from fasttrain.study.analysis.measures import Milestones, resampled, scores
 from fasttrain.train.status import DONE
 
