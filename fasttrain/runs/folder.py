@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 from fasttrain.errors import ConfigError, DataError, FasttrainError
-from fasttrain.runs.settings import differing_key, recovered_config, write_config
+from fasttrain.runs.settings import PLACE, differing_key, recovered_config, write_config
 from fasttrain.storage import OUT, Busy, Lock, need_space
 from fasttrain.train.checkpoint import Checkpoints
 
@@ -16,11 +16,12 @@ class Taken(ConfigError):
 class RunFolder:
     """A claimed folder: `path`, its `checkpoints`, and `resumed`, whether it holds a run to continue.
 
-    damage: a line on its config.yaml where that has to be written anew; None where it is whole.
+    config: what a resumed run's config.yaml has to hold, where that is not what it holds. damage: a line that says so
+    where the file is damaged.
     """
 
-    def __init__(self, path, resumed, damage=None):
-        self.path, self.resumed, self.damage = Path(path), resumed, damage
+    def __init__(self, path, resumed, config=None, damage=None):
+        self.path, self.resumed, self.config, self.damage = Path(path), resumed, config, damage
         self.checkpoints = Checkpoints(self.path / "checkpoints")
         self.lock = Lock(self.path / ".lock")
 
@@ -39,8 +40,8 @@ class RunFolder:
             raise Taken(f"{self.path}: another process is training here ({holder}); {OUT}") from None
         except OSError as error:
             raise DataError(f"{self.path}: cannot write: {error.strerror or error}; {OUT}") from None
-        if self.damage or not self.resumed:
-            write_config(self.path, config)
+        if self.config or not self.resumed:
+            write_config(self.path, self.config or config)
 
     def release(self):
         """Gives the folder up. Of a run that was refused before it began nothing stays."""
@@ -95,15 +96,17 @@ def holds_run(path):
 
 
 def continued(path, config):
-    """The run in `path`, if `config` is the one that it was started with."""
+    """The run in `path`, if `config` is the one that it was started with, or asks for more epochs of it."""
     saved, damage = recovered_config(path)
-    difference = differing_key(saved, config)
+    longer = config.epochs > saved.epochs
+    difference = differing_key(saved, config, (*PLACE, "epochs") if longer else PLACE)
     if difference:
         name, before, wanted = difference
         raise ConfigError(f"{path}: was started with {name} {before}, not {wanted}; resume with the same settings")
     if config.out is not None and Path(config.out).resolve() != path.resolve():
         raise ConfigError(f"--out {config.out}: a resumed run stays in its folder, {path}; leave --out away")
-    return RunFolder(path, bool(Checkpoints(path / "checkpoints").present()), damage)
+    rewritten = saved.replace(epochs=config.epochs) if longer or damage else None
+    return RunFolder(path, bool(Checkpoints(path / "checkpoints").present()), rewritten, damage)
 
 
 def newest_unfinished(parent, config):

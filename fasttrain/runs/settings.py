@@ -21,9 +21,9 @@ def settings(config: RunConfig, without: tuple[str, ...] = PLACE) -> dict[str, A
             for n, w in (v.items() if isinstance(v, dict) else [(k, v)])}
 
 
-def differing_key(a: RunConfig, b: RunConfig) -> tuple[str, Any, Any] | None:
-    """Returns the first key in which two configs would train differently, with both values; or None."""
-    first, second = settings(a), settings(b)
+def differing_key(a: RunConfig, b: RunConfig, without: tuple[str, ...] = PLACE) -> tuple[str, Any, Any] | None:
+    """Returns the first key in which two configs differ, with both values; or None. without: keys that may differ."""
+    first, second = settings(a, without), settings(b, without)
     return next(((k, first[k], second[k]) for k in first if first[k] != second[k]), None)
 
 

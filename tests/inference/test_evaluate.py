@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from fasttrain import evaluate
+from fasttrain import evaluate, seal
 from fasttrain.cli.main import main
 from fasttrain.data.loaders import missing
 from fasttrain.errors import ConfigError, DataError
@@ -155,7 +155,7 @@ def test_code_in_a_checkpoint_never_runs(tmp_path, capsys):
 @pytest.mark.parametrize("change, says", [
     ({"config": {}}, "weights are not those"), ({"config": {"arch": "resnet19"}}, "resnet19"),
     ({"config": {"new_key": 1}}, "new_key"), ({"config": {"arch": "resnet50"}}, "not those of a resnet50_dropout"),
-    ({"data": None}, "data"), ({"rows": None}, "version"), ({"format": 2}, "version"),
+    ({"data": None}, "data"), ({"rows": None}, "version"), ({"format": 3}, "version"),
 ])
 def test_an_altered_checkpoint_is_refused_in_one_line(light, change, says, tmp_path):
     config = {**light["config"], **change.get("config", {})}
@@ -163,6 +163,8 @@ def test_an_altered_checkpoint_is_refused_in_one_line(light, change, says, tmp_p
     if "data" in change:
         del state["classes"]
     torch.save(state, tmp_path / "x.pt")
+    data = (tmp_path / "x.pt").read_bytes()
+    (tmp_path / "x.pt").write_bytes(data + seal.line(data).encode())
     with pytest.raises(DataError, match=says) as error:
         evaluate(tmp_path / "x.pt")
     assert "\n" not in str(error.value)

@@ -1,5 +1,6 @@
 """Which folder a run gets, and that one which was refused leaves nothing behind."""
 
+import contextlib
 import os
 import signal
 
@@ -7,10 +8,12 @@ import pytest
 import torch
 
 from fasttrain import RunConfig, load_run, run
+from fasttrain.cli.main import main
 from fasttrain.data.loaders.resident import ResidentLoader
 from fasttrain.errors import ConfigError, Interrupted
 from fasttrain.runs import folder as run_folder
 from fasttrain.train.events import Sink
+from fasttrain.train.schedules import learning_rate
 from tests.data.trees import image_folder
 
 NAMES = [f"{split}/{name}/{number}.png" for split in ("train", "val") for name in "ab" for number in range(2)]
@@ -99,6 +102,25 @@ def test_rows_that_the_file_lost_come_back_from_the_checkpoint(config, tmp_path)
         file.truncate(len(file.read()) - 3)
     resumed = run(config.replace(resume="auto"))
     assert [row["epoch"] for row in resumed.rows] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("epochs_before", [1, 2])  # stopped halfway; done
+def test_a_run_is_made_longer(config, tmp_path, epochs_before):
+    config, listener = config.replace(epochs=2, batch_size=2), KillDuring("epoch" if epochs_before == 1 else "never")
+    with contextlib.suppress(Interrupted):
+        run(config, console=listener)
+    before = load_run(tmp_path / "run").rows
+    assert len(before) == epochs_before
+    command = ["run", "--resume", str(tmp_path / "run")]
+    assert main([*command, "--epochs", "4"]) == 0
+    longer = load_run(tmp_path / "run")
+    assert longer.status == "done" and longer.rows[:epochs_before] == before
+    wanted = config.replace(epochs=4)
+    assert longer.config == wanted.replace(lr=longer.config.lr)
+    assert [row["lr"] for row in longer.rows[epochs_before:]] == [
+        learning_rate(longer.config, 2 * epoch + 1, 2) for epoch in range(epochs_before, 4)]
+    assert main([*command, "--epochs", "3"]) == 2 and main([*command, "--epochs", "5", "--seed", "1"]) == 2
+    assert load_run(tmp_path / "run").rows == longer.rows and load_run(tmp_path / "run").config == longer.config
 
 
 def test_of_two_that_choose_the_same_number_one_gets_the_next(config, tmp_path, monkeypatch):

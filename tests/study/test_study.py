@@ -147,7 +147,7 @@ def test_a_run_killed_between_its_last_row_and_its_checkpoint_is_interrupted(tmp
     (config,) = configs(tmp_path, heads=["origin"])
     make_run(Path(config.out), "origin", epochs=2, image_size=32)
     assert study.status_of(config) == "done"
-    Checkpoints(Path(config.out) / "checkpoints").save("last", {}, epoch=1)
+    Checkpoints(Path(config.out) / "checkpoints").save("last", {"epoch": 1})
     assert study.status_of(config) == "interrupted"
 
 
