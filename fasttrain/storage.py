@@ -118,14 +118,16 @@ def keep(path: Path, former: Path) -> None:
 
     Where the disk knows no second names, the file moves.
     """
+    if not path.exists():
+        return
     second = temporary_name(former)
     try:
         os.link(path, second)
-        os.replace(second, former)
-    except FileNotFoundError:
-        pass
     except OSError:
         os.replace(path, former)
+        return
+    try:
+        os.replace(second, former)
     finally:
         second.unlink(missing_ok=True)  # a rename between two names of one file does nothing
 

@@ -88,6 +88,28 @@ def test_a_file_is_written_whole(tmp_path, content):
     assert (tmp_path / "file").read_bytes() == expected and list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_what_a_file_held_before_is_kept_if_asked(tmp_path, monkeypatch, links):
+    if not links:  # as on some network disks
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "not permitted")))
+    path, former = tmp_path / "file", tmp_path / "former"
+    storage.write_atomically(path, "1", former=former)
+    assert not former.exists()
+    for number in (2, 3):
+        storage.write_atomically(path, str(number), former=former)
+        assert (path.read_text(), former.read_text()) == (str(number), str(number - 1))
+    assert sorted(os.listdir(tmp_path)) == ["file", "former"]
+
+
+def test_what_was_kept_already_when_a_crash_came_is_kept_again(tmp_path):
+    path, former = tmp_path / "file", tmp_path / "former"
+    path.write_text("1")
+    os.link(path, former)
+    storage.write_atomically(path, "2", former=former)
+    assert (path.read_text(), former.read_text()) == ("2", "1")
+    assert sorted(os.listdir(tmp_path)) == ["file", "former"]
+
+
 @pytest.mark.parametrize("call", ["open", "fsync", "replace"])
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path, monkeypatch, call):
     path = tmp_path / "file"

@@ -1,5 +1,7 @@
 """Checkpoints: damage is found, a crash at any instant leaves one that loads, no code runs from one."""
 
+import hashlib
+import json
 import os
 import pickle
 import shutil
@@ -86,6 +88,76 @@ def test_a_crash_between_any_two_writes_leaves_a_checkpoint_that_loads(saved, mo
     assert saved.load("last")["epoch"] == 2
     saved.save("last", state(3))
     assert saved.load("last")["epoch"] == 3
+
+
+def test_the_save_before_the_last_one_is_kept(saved):
+    for epoch in (3, 4):
+        saved.save("last", state(epoch))
+        assert [saved.load(name)["epoch"] for name in ("last", "previous", "best")] == [epoch, epoch - 1, 1]
+    assert [saved.manifest()[f"{name}.pt"]["epoch"] for name in ("last", "previous", "best")] == [4, 3, 1]
+
+
+def test_a_manifest_that_a_crash_left_behind_costs_nothing(saved, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "write_manifest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            saved.save("last", state(3))
+    said = []
+    assert recover(saved, said.append)["epoch"] == 3 and said == []
+
+
+def as_version_0_1_wrote_it(checkpoints):
+    """Replaces `last` by a file without a seal, which the manifest knows."""
+    path = checkpoints.path("last")
+    torch.save({"format": 1, **state(2)}, path)
+    facts = {"sha256": [hashlib.sha256(path.read_bytes()).hexdigest(), "of the one before"], "epoch": 2}
+    checkpoints.manifest_path.write_text(json.dumps({"last.pt": facts}))
+
+
+def test_a_file_of_an_earlier_version_is_known_by_the_manifest(saved, monkeypatch):
+    as_version_0_1_wrote_it(saved)
+    assert saved.load("last")["epoch"] == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "write_manifest", lambda *_: None)
+        saved.save("last", state(3))
+    assert saved.load("previous")["epoch"] == 2  # though it is listed as `last`
+    as_version_0_1_wrote_it(saved)
+    saved.save("last", state(3))
+    assert [saved.load(name)["epoch"] for name in ("last", "previous")] == [3, 2]
+    saved.manifest_path.unlink()
+    with pytest.raises(DataError, match="previous.pt: damaged"):
+        saved.load("previous")
+
+
+def test_without_one_whole_checkpoint_the_first_error_is_told(saved):
+    for name in ("last", "best"):
+        saved.path(name).write_bytes(b"x")
+    with pytest.raises(DataError, match="last.pt: damaged"):
+        recover(saved, print)
+    assert len(saved.present()) == 2
+
+
+def measured(epoch, top1, best, steps=0):
+    rows = [{"val_top1": 1.0}] * (epoch - 1) + [{"val_top1": top1}]
+    return {**state(epoch), "step_in_epoch": steps, "rows": rows, "best": best}
+
+
+@pytest.mark.parametrize(("last", "best"), [
+    (measured(3, 8.0, 30.0), 9.0),  # previous stands in
+    (measured(3, 10.0, 30.0), 10.0),
+    (measured(2, 9.0, 30.0, steps=5), 9.0),  # nothing measured these weights
+])
+def test_a_lost_best_is_replaced_by_the_best_that_is_left(tmp_path, last, best):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("best", measured(1, 30.0, 30.0))
+    checkpoints.save("last", measured(2, 9.0, 30.0))
+    checkpoints.save("last", last)
+    checkpoints.path("best").unlink()
+    said = []
+    found = recover(checkpoints, said.append)
+    assert (found["epoch"], found["best"]) == (last["epoch"], best) and len(said) == 1
+    assert checkpoints.load("best")["rows"][-1]["val_top1"] == best
+    assert recover(checkpoints, said.append)["best"] == best and len(said) == 1
 
 
 def test_a_failed_write_keeps_the_old_checkpoint_and_leaves_nothing_behind(saved, monkeypatch):
