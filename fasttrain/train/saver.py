@@ -19,15 +19,15 @@ SHARE = 0.01
 class Saver:
     """Takes copies of states and writes them one after the other, in a thread that lives while there is one to write.
 
-    Of the states that wait, the newest of each name stays. `auto` lets them wait until the next one if writing them
-    would take more than its share of the run.
+    Of the states that wait, the newest of each name stays. With `auto` they wait for a later call of `save`, or of
+    `wait`, while saving has had its share of the run.
 
     every: `save_every` of the config. seconds: for how long `save` kept its callers, in all.
     """
 
     def __init__(self, checkpoints: Checkpoints | None, every: str | int):
         self.checkpoints, self.every, self.seconds = checkpoints, every, 0.0
-        self.began, self.cost = -math.inf, 0.0  # of the last time that something was written, and what it took
+        self.began, self.cost = -math.inf, 0.0  # when something was last written; seconds that saving took since
         self.lock = threading.Lock()
         self.waiting: dict[str, State] = {}
         self.thread: threading.Thread | None = None
@@ -38,12 +38,12 @@ class Saver:
         if isinstance(self.every, int):
             return epoch % self.every == 0
         if self.every == "auto":
-            return self.thread is None and self.passed() >= self.cost / SHARE
-        return self.passed() >= 60 * float(self.every.rstrip("m"))
+            return self.affordable()
+        return time.monotonic() - self.began >= 60 * float(self.every.rstrip("m"))
 
-    def passed(self) -> float:
-        """Returns the seconds since something was last written, infinity before the first time."""
-        return time.monotonic() - self.began
+    def affordable(self) -> bool:
+        """Whether nothing is under way and saving took at most SHARE of the time since it last began."""
+        return self.thread is None and self.cost <= SHARE * (time.monotonic() - self.began)
 
     def save(self, names: tuple[str, ...], state: State) -> None:
         """Copies `state` to host memory, to be written under each of `names`.
@@ -58,14 +58,14 @@ class Saver:
         seconds = time.monotonic() - started
         self.seconds += seconds
         self.cost += seconds
-        if self.every != "auto" or self.due(0):
-            self.start()
+        if self.every != "auto" or self.affordable():
+            self.start(seconds)
 
-    def start(self) -> None:
-        """Starts the thread if something waits and nothing is under way."""
+    def start(self, copied: float = 0.0) -> None:
+        """Starts the thread if something waits and nothing is under way. copied: seconds that the copy took."""
         with self.lock:
             if self.waiting and self.thread is None:
-                self.began, self.cost = time.monotonic(), 0.0
+                self.began, self.cost = time.monotonic(), copied
                 self.thread = threading.Thread(target=self.write, name="saver")
                 self.thread.start()
 
