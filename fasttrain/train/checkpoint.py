@@ -48,9 +48,10 @@ class Checkpoints:
         return [name for name in NAMES if self.path(name).exists()]
 
     def manifest(self) -> dict[str, dict]:
-        """Returns {"last.pt": {"sha256": [...], "bytes", "epoch", "step_in_epoch"}, ...} of what was saved.
+        """Returns {"last.pt": {"bytes": ..., "epoch": ..., "step_in_epoch": ...}, ...} of what was saved.
 
-        Taken from the checkpoints themselves where manifest.json is missing or damaged.
+        Those of version 0.1 have "sha256", a list, and may lack others. Taken from the checkpoints themselves where
+        manifest.json is missing or damaged.
         """
         try:
             return self.read_manifest()
@@ -111,7 +112,7 @@ class Checkpoints:
         return read_state(path, data)
 
     def known_hashes(self) -> set[str]:
-        """Returns every sha256 in the manifest: a crash may have left a file under another name than it is listed."""
+        """Returns the sha256 of all files of version 0.1: a crash may leave one under another name than listed."""
         return {found for facts in self.manifest().values() for found in facts.get("sha256", ())}
 
     def load_all(self) -> tuple[dict[str, State], dict[str, DataError]]:
@@ -136,8 +137,7 @@ def newest(states: dict[str, State], errors: dict[str, DataError]) -> str:
 
 def entry(state: State, data: memoryview | bytes) -> dict[str, Any]:
     """Returns what the manifest says of a checkpoint and of the bytes of its file."""
-    return {"sha256": [hashlib.sha256(data).hexdigest()], "bytes": len(data),
-            "epoch": state["epoch"], "step_in_epoch": state.get("step_in_epoch", 0)}
+    return {"bytes": len(data), "epoch": state["epoch"], "step_in_epoch": state.get("step_in_epoch", 0)}
 
 
 def serialize(state: State) -> memoryview:
