@@ -10,8 +10,8 @@ from fasttrain.errors import ConfigError, DataError, FasttrainError
 from fasttrain.storage import OUT, Busy, Lock, need_space, write_atomically
 from fasttrain.train.checkpoint import Checkpoints
 
-# these say where a run lives, not what it computes
-PLACE = ("out", "resume", "data")
+# these say where and on how many cores a run lives, not what it computes
+PLACE = ("out", "resume", "data", "threads")
 
 
 def settings(config, without=PLACE):
@@ -55,7 +55,21 @@ class RunFolder:
         except OSError as error:
             raise DataError(f"{self.path}: cannot write: {error.strerror or error}; {OUT}") from None
         if not self.resumed:
-            write_atomically(self.path / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
+            self.write_config(config)
+
+    @property
+    def threads(self):
+        """The number of threads that a run to be resumed had so far; None where it has not noted any."""
+        return saved_config(self.path).threads if self.resumed else None
+
+    def keep_threads(self, threads):
+        """Notes the number of threads in config.yaml."""
+        saved = saved_config(self.path)
+        if saved.threads != threads:
+            self.write_config(saved.replace(threads=threads))
+
+    def write_config(self, config):
+        write_atomically(self.path / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
 
     def release(self):
         """Gives the folder up. Of a run that was refused before it began nothing stays."""

@@ -15,11 +15,11 @@ MEASURED = ("images_per_second", "data_wait_fraction", "seconds", "compile_secon
 
 # `epoch` counts from 1; `step` counts optimizer steps over the whole run; top-1, top-5 and macro-F1 are in percent.
 # `train_image_size`, in pixels, is also the size that BatchNorm's statistics were taken at; validation measures at
-# `image_size` with them, so that its values suffer in epochs where the two differ.
+# `image_size` with them, so that its values suffer in epochs where the two differ. `threads`: of the step, on the host.
 COLUMNS = (
     "epoch", "step", "lr",
     "train_loss", "train_top1", "train_top5",
-    "val_loss", "val_top1", "val_top5", "val_macro_f1", "train_image_size", "image_size",
+    "val_loss", "val_top1", "val_top5", "val_macro_f1", "train_image_size", "image_size", "threads",
     *MEASURED,
 )
 
