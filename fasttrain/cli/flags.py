@@ -3,8 +3,10 @@
 import argparse
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from fasttrain.config import FLAGS, RunConfig, choices
+from fasttrain.errors import ConfigError
 from fasttrain.registry import split_variant
 
 
@@ -37,9 +39,18 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
     """Returns the RunConfig that the flags describe. `--resume FOLDER` starts from that run's own configuration."""
     flags, files = given_keys(arguments), list(arguments.config)
     if flags.get("resume", "never") not in ("never", "auto"):
-        files.insert(0, os.path.join(flags["resume"], "config.yaml"))
+        files.insert(0, config_of_run(flags["resume"]))
         flags.setdefault("out", None)
     return RunConfig.load(files, flags, arguments.sets)
+
+
+def config_of_run(folder: str) -> Path:
+    """Returns the configuration file of a run folder; ConfigError where that is none."""
+    file = Path(folder) / "config.yaml"
+    if not os.path.exists(file):
+        what = "holds no run" if os.path.exists(folder) else "there is no such folder"
+        raise ConfigError(f"--resume {folder}: {what}; name a run folder, or give auto for the newest unfinished run")
+    return file
 
 
 def add_checkpoint(command: argparse.ArgumentParser) -> None:
