@@ -118,8 +118,9 @@ class RunConfig(Checked):
     resume: str = setting(text, "never", "never, a run folder, or auto: the newest unfinished one of these settings")
 
     def __new__(cls, *_, **values):
-        for name in values.keys() - set(cls.key_names()):
-            raise ConfigError(unknown("key", name, known_keys()))
+        for name in values:
+            if name not in cls.key_names():
+                raise ConfigError(unknown("key", name, known_keys()))
         return super().__new__(cls)
 
     def __post_init__(self):

@@ -53,6 +53,11 @@ class Runtime:
         """Whether each step is one CUDA graph."""
         return self.device.type == "cuda" and self.compile in GRAPH_MODES
 
+    @property
+    def loader_threads(self) -> int | None:
+        """The threads of a loader that has its own: as many as the step's if that is no default; None: all cores."""
+        return None if self.threads == default_threads() else self.threads
+
     def with_threads(self, count: int, why: str) -> "Runtime":
         """Returns the same with another number of threads, and sets torch to it."""
         use_threads(count)

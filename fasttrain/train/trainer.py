@@ -64,9 +64,9 @@ class Trainer:
         self.data = {"train": train_split.fingerprint, "val": val_split.fingerprint}
         self.facts = train_split.facts
         spec = LoaderSpec(train_split, config.batch_size, train=True, seed=config.seed, augment=config.augment,
-                          drop_last=config.drop_last, device=runtime.device, threads=runtime.threads)
+                          drop_last=config.drop_last, device=runtime.device, threads=runtime.loader_threads)
         eval_spec = LoaderSpec(val_split, min(config.batch_size, len(val_split)), train=False, device=runtime.device,
-                               threads=runtime.threads)
+                               threads=runtime.loader_threads)
         self.loader_name, loader_note = loaders.choose(config.loader, spec)
         self.notes = [*runtime.notes, loader_note]
         self.notes += [f"sizes: {size} px gets no whole epoch of {config.epochs} and is left out"
