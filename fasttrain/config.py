@@ -110,7 +110,7 @@ class RunConfig(Checked):
     seed: int = setting(integer(0, 2**32 - 1), 0, "decides initial weights, order and augmentation")
     device: str = setting(choice(DEVICES), "auto", "the processor")
     threads: int | str | None = setting(optional(either("auto", integer(1, 1024))), None,
-                                        "on the host; default one for each core; auto: by trying")
+                                        "on the host; default one for each core; auto tries some and takes the fastest")
     precision: str | None = setting(optional(choice(PRECISIONS)), None, "arithmetic; auto: the fastest that is native")
     compile: str | None = setting(optional(choice(COMPILE_MODES)), None, "torch.compile mode; auto: where it pays")
     channels_last: bool | None = setting(optional(boolean), None, "NHWC activations")
