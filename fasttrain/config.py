@@ -71,7 +71,7 @@ class Mix(Checked):
 
 # the keys that `fasttrain run` has a flag for; the others are reached by --set
 FLAGS = ("arch", "head", "stem", "recipe", "data", "loader", "classes", "limit_train", "limit_val", "image_size",
-         "epochs", "batch_size", "lr", "seed", "device", "precision", "compile", "out", "resume")
+         "epochs", "batch_size", "lr", "seed", "device", "threads", "precision", "compile", "out", "resume")
 # the check of each section
 SECTIONS = {
     "augment": section(Augment),
@@ -121,6 +121,8 @@ class RunConfig(Checked):
     tta: bool = setting(boolean, False, "validation also counts hits of each image averaged with its mirror image")
     seed: int = setting(integer(0, 2**32 - 1), 0, "decides initial weights, order and augmentation")
     device: str = setting(choice(DEVICES), "auto", "the processor")
+    threads: int | str | None = setting(optional(either("auto", integer(1, 1024))), None,
+                                        "on the host; default one for each core; auto tries some and takes the fastest")
     precision: str | None = setting(optional(choice(PRECISIONS)), None, "arithmetic; auto: the fastest that is native")
     compile: str | None = setting(optional(choice(COMPILE_MODES)), None, "torch.compile mode; auto: where it pays")
     channels_last: bool | None = setting(optional(boolean), None, "NHWC activations")
@@ -128,6 +130,12 @@ class RunConfig(Checked):
                                     "minutes, such as 5m; auto: as often as costs 1 % of the time")
     out: str | None = setting(optional(text), None, "the run folder; default runs/<arch>_<head>/<n>")
     resume: str = setting(text, "never", "never, a run folder, or auto: the newest unfinished one of these settings")
+
+    def __new__(cls, *_, **values):
+        for name in values:
+            if name not in cls.key_names():
+                raise ConfigError(unknown("key", name, known_keys()))
+        return super().__new__(cls)
 
     def __post_init__(self):
         recipe = load_recipe(recipe_name("recipe", self.recipe))

@@ -21,6 +21,12 @@ def duration(seconds: float | None) -> str:
     return f"{hours}h{minutes:02}m" if hours < 24 else "{}d{:02}h".format(*divmod(round(seconds / 3600), 24))
 
 
+def count(number: int, noun: str) -> str:
+    """Returns a number with its noun: 1 epoch, 5 epochs, 2 classes."""
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 def size(count: float | None) -> str:
     """Formats a number of bytes, in MiB or GiB."""
     if count is None or math.isnan(count):

@@ -33,10 +33,22 @@ class Registry:
 
 
 def unknown(kind: str, name: Any, known: Iterable[Any]) -> str:
-    """Returns one line that says `name` is no `kind`, with the nearest of `known` or all of them."""
-    near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(str(k) for k in known)
+    """Returns one line that says `name` is no `kind`, with the nearest of `known`, or all of them if none is near."""
+    known = [str(k) for k in known]
+    near = nearest(str(name), known)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "known: " + ", ".join(known)
     return f"unknown {kind} {name!r}: {hint}"
+
+
+def nearest(word: str, known: list[str]) -> list[str]:
+    """Returns the names of `known` that somebody who wrote `word` may have meant, at most three; [] if none is near."""
+    alike = (lambda name: name.rpartition(".")[2] == word,  # the key without its section
+             lambda name: len(word.strip("-")) > 2 and name.startswith(word),
+             lambda name: sorted(name) == sorted(word))  # letters swapped
+    for meant in alike:
+        if found := list(filter(meant, known)):
+            return found[:3]
+    return difflib.get_close_matches(word, known, 1, 0.8)
 
 
 ARCHS = Registry("arch", {

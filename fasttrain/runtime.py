@@ -1,7 +1,10 @@
-"""Decides which device, precision and compile mode a run gets, and says why; no other file asks."""
+"""Decides which device, threads, precision and compile mode a run gets, and says why; no other file asks."""
 
 import contextlib
 import ctypes
+import dataclasses
+import functools
+import os
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from fasttrain.config import RunConfig
+from fasttrain.cores import cores
 from fasttrain.errors import ConfigError
 
 # modes of torch.compile that use CUDA graphs, and the modes with the same kernels without: our own graph holds the step
@@ -17,12 +21,17 @@ GRAPH_MODES = {"reduce-overhead": "default", "max-autotune": "max-autotune-no-cu
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how a step runs. `notes` tell the user, line by line, what every `auto` chose, and why."""
+    """Where and how a step runs.
+
+    threads: of operators on the host; None: as torch has them. notes: tell the user, line by line, what every `auto`
+    chose, and why.
+    """
 
     device: torch.device
     precision: str
     compile: str
     channels_last: bool
+    threads: int | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -43,6 +52,17 @@ class Runtime:
     def cuda_graphs(self) -> bool:
         """Whether each step is one CUDA graph."""
         return self.device.type == "cuda" and self.compile in GRAPH_MODES
+
+    @property
+    def loader_threads(self) -> int | None:
+        """The threads of a loader that has its own: as many as the step's if that is no default; None: all cores."""
+        return None if self.threads == default_threads() else self.threads
+
+    def with_threads(self, count: int, why: str) -> "Runtime":
+        """Returns the same with another number of threads, and sets torch to it."""
+        use_threads(count)
+        notes = tuple(why if note.startswith("threads ") else note for note in self.notes)
+        return dataclasses.replace(self, threads=count, notes=notes)
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """Returns the context in which a forward pass runs."""
@@ -73,8 +93,12 @@ def with_own_code(function: Callable) -> Callable:
 
 
 def resolve(config: RunConfig) -> Runtime:
-    """Chooses what a RunConfig leaves at `auto`; ConfigError for what this machine cannot do."""
+    """Chooses what a RunConfig leaves at `auto`, and sets torch to it; ConfigError for what this machine cannot do.
+
+    Threads at `auto` become as many as by default: which number is fastest takes steps to tell, see `train.threads`.
+    """
     device, why_device = choose_device(config.device)
+    threads, why_threads = choose_threads(config.threads)
     precision, why_precision = choose_precision(config.precision, device)
     mode, why_compile = choose_compile(config.compile, device)
     if device.type == "cuda":
@@ -82,7 +106,15 @@ def resolve(config: RunConfig) -> Runtime:
         torch.backends.cudnn.benchmark = True
     else:
         keep_freed_memory()
-    return Runtime(device, precision, mode, config.channels_last, (why_device, why_precision, why_compile))
+    use_threads(threads)
+    return Runtime(device, precision, mode, config.channels_last, threads,
+                   (why_device, why_threads, why_precision, why_compile))
+
+
+def use_threads(count: int) -> None:
+    """Lets torch's operators on a CPU run with that many threads; sums are equal to the bit at an equal number."""
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
 
 
 def keep_freed_memory() -> None:
@@ -123,9 +155,23 @@ def choose_device(wanted: str) -> tuple[torch.device, str]:
         raise ConfigError(f"device cuda: torch {torch.__version__} sees no usable GPU here; use --device cpu or auto")
     if usable and wanted != "cpu":
         return torch.device("cuda", torch.cuda.current_device()), f"device cuda: {torch.cuda.get_device_name()}"
-    threads = torch.get_num_threads()
-    return torch.device("cpu"), f"device cpu: {'asked for' if wanted == 'cpu' else 'no usable GPU'}, " \
-                                f"{threads} thread{'s' if threads > 1 else ''}"
+    return torch.device("cpu"), f"device cpu: {'asked for' if wanted == 'cpu' else 'no usable GPU'}"
+
+
+def choose_threads(wanted: int | str | None) -> tuple[int, str]:
+    """Returns the number of threads on the host, and one line that says why."""
+    if wanted in (None, "auto"):
+        count = default_threads()
+        return count, f"threads {count}: " + ("OMP_NUM_THREADS" if "OMP_NUM_THREADS" in os.environ else
+                                              "one for each core that this process may use")
+    return wanted, f"threads {wanted}: asked for"
+
+
+@functools.cache
+def default_threads() -> int:
+    """Returns as many threads as torch began with (OMP_NUM_THREADS, else the cores), within the cores' quota."""
+    began_with = torch.get_num_threads()
+    return began_with if "OMP_NUM_THREADS" in os.environ else min(began_with, cores())
 
 
 def native_bf16(device: torch.device) -> bool:

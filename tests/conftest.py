@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
-# tiny nets on a shared machine: a second thread costs more than it brings
-torch.set_num_threads(1)
+# Tiny nets on a shared machine: a second thread costs more than it brings, and where a test needs one it must not spin.
+# Read once, when torch is imported.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
 
 @pytest.fixture(scope="session", autouse=True)

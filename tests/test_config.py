@@ -87,6 +87,8 @@ def test_a_section_takes_the_keys_of_its_part_only(values, says):
     ({"lr": "nan"}, "lr: 'nan'"), ({"lr": "inf"}, "lr"), ({"lr": 0}, "above 0"), ({"epochs": -1}, "epochs: -1"),
     ({"epochs": 1.5}, "whole"), ({"epochs": True}, "whole"), ({"classes": 0}, "classes: 0"),
     ({"batch_size": 0}, "batch_size"),
+    ({"epoch": 3}, "unknown key 'epoch': did you mean 'epochs'"),
+    ({"flip": "random"}, "did you mean 'augment.flip'"), ({"name": "x"}, "'optimizer.name' or 'schedule.name'"),
     ({"arch": "resnet19"}, "did you mean 'resnet18'"), ({"head": "maxpol"}, "did you mean 'maxpool'"),
     ({"recipe": "fats"}, "did you mean 'fast'"), ({"augment": {"flipp": "x"}}, "did you mean 'augment.flip'"),
     ({"augment": 3}, "augment.crop_padding"), ({"optimizer": {"nesterov": True, "momentum": 0}}, "momentum"),

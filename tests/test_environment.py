@@ -35,6 +35,15 @@ def test_a_part_is_imported_in_a_process_of_its_own(source, state, hint, package
     assert hint in found["hint"] and ("pip install parcel" in found["hint"]) == (state != "ok")
 
 
+def test_a_part_that_ends_its_process_leaves_the_others_in_order(packages, monkeypatch):
+    sources = {"first": "", "abort": "import os; os.abort()", "fails": "raise OSError('gone')", "last": ""}
+    monkeypatch.setattr(environment, "PARTS", {"triton": Part("nowhere", ("nowhere",), "x"), **{
+        name: packages(name, source) for name, source in sources.items()}})
+    found = environment.report()["parts"]
+    assert {name: found[name]["state"] for name in sources} == {
+        "first": "ok", "abort": "broken", "fails": "broken", "last": "ok"}
+
+
 def test_a_missing_part_names_the_line_that_installs_it():
     assert probe(Part("nowhere", ("nowhere-a", "nowhere-b"), "pip install nowhere-a")) == {
         "version": None, "state": "missing", "hint": "pip install nowhere-a"}

@@ -13,11 +13,10 @@ from torch.utils.data import DataLoader
 
 from benchmarks.peers.images import Images
 from fasttrain.config import RunConfig
-from fasttrain.data.threads import cpu_count
 from fasttrain.models import build_model
 from fasttrain.perf.bench.contenders import training_facts
 from fasttrain.perf.cost import training_cost
-from fasttrain.runtime import choose_device, choose_precision
+from fasttrain.runtime import choose_device, choose_precision, choose_threads, use_threads
 from fasttrain.train.optimizers import parameter_groups
 from fasttrain.train.schedules import learning_rate
 from fasttrain.train.timing import peak_memory_bytes
@@ -34,6 +33,8 @@ class Trainer:
     def __init__(self, config, folder, classes, mean, std):
         self.config, self.classes = RunConfig(**config), classes
         config = self.config
+        self.threads = choose_threads(config.threads)[0]
+        use_threads(self.threads)
         self.device = choose_device(config.device)[0]
         padding, flip = config.augment.crop_padding, config.augment.flip != "none"
         self.train_loader = self.loader(Images(f"{folder}/train", mean, std, padding, flip), shuffle=True,
@@ -51,7 +52,7 @@ class Trainer:
         self.compile_seconds = 0.0
 
     def loader(self, images, **settings):
-        return DataLoader(images, self.config.batch_size, num_workers=min(cpu_count(), MAX_WORKERS),
+        return DataLoader(images, self.config.batch_size, num_workers=min(self.threads, MAX_WORKERS),
                           **self.loader_settings, **settings)
 
     @property

@@ -1,9 +1,13 @@
 """Flags that several commands share, and reading them."""
 
 import argparse
+import os
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 from fasttrain.config import FLAGS, RunConfig, choices
+from fasttrain.errors import ConfigError
 from fasttrain.registry import split_variant
 from fasttrain.runs.settings import recovered_config
 
@@ -37,9 +41,17 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
     """Returns the RunConfig that the flags describe. `--resume FOLDER` starts from that run's own configuration."""
     flags, saved = given_keys(arguments), None
     if flags.get("resume", "never") not in ("never", "auto"):
-        saved = recovered_config(flags["resume"])[0].to_dict()
+        saved = settings_of_run(flags["resume"])
         flags.setdefault("out", None)
     return RunConfig.load(arguments.config, flags, arguments.sets, saved)
+
+
+def settings_of_run(folder: str) -> dict[str, Any]:
+    """Returns the settings of the run in a folder; ConfigError where it holds none."""
+    if not any(os.path.exists(Path(folder) / name) for name in ("config.yaml", "checkpoints")):
+        what = "holds no run" if os.path.exists(folder) else "there is no such folder"
+        raise ConfigError(f"--resume {folder}: {what}; name a run folder, or give auto for the newest unfinished run")
+    return recovered_config(folder)[0].to_dict()
 
 
 def add_checkpoint(command: argparse.ArgumentParser) -> None:

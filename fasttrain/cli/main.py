@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from fasttrain import __version__
 from fasttrain.cli.parser import Parser, add_command
-from fasttrain.errors import FasttrainError
+from fasttrain.errors import FasttrainError, Interrupted
 
 # name: help line. `fasttrain.cli.<name>` has the command's flags (`add_flags`) and its one call (`run`).
 COMMANDS = {
@@ -58,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         load(arguments.command).run(arguments)
         sys.stdout.flush()  # here, where a reader that has gone, such as `head`, is no traceback
         return 0
+    except Interrupted as error:  # asked for, so no error
+        print(f"fasttrain: stopped: {one_line(error)}", file=sys.stderr)
+        return error.exit_code
     except FasttrainError as error:
         print(f"fasttrain: error: {one_line(error)}", file=sys.stderr)
         return error.exit_code

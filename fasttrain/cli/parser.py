@@ -1,10 +1,10 @@
 """An argument parser whose errors are one line with a suggestion."""
 
 import argparse
-import difflib
 from typing import NoReturn
 
 from fasttrain.errors import ConfigError
+from fasttrain.registry import nearest
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,8 +20,8 @@ class Parser(argparse.ArgumentParser):
         parsed, rest = self.parse_known_args(args, namespace)
         if rest:
             command = getattr(parsed, "parser", self)
-            near = difflib.get_close_matches(rest[0].split("=")[0], list(command._option_string_actions), 1, 0.7)
-            hint = f"did you mean {near[0]}?" if near else f"see {command.prog} --help"
+            near = nearest(rest[0].split("=")[0], list(command._option_string_actions))
+            hint = f"did you mean {' or '.join(near)}?" if near else f"see {command.prog} --help"
             raise ConfigError(f"unknown argument {rest[0]!r}: {hint}")
         return parsed
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from fasttrain import keyed
 from fasttrain.config import Augment
+from fasttrain.cores import cores
 from fasttrain.data.augment import only, switched_on
 from fasttrain.data.augment.rest import Rest
 from fasttrain.data.split import Split
@@ -33,6 +34,7 @@ class LoaderSpec:
 
     batch_size is global: rank r of `world_size` takes its slice of each global batch. With `train` the order is
     shuffled by (seed, epoch) and `augment` applies; without it samples come in order, as they are, padded at the end.
+    threads: how many a loader with threads or processes of its own shares among all ranks; None: one for each core.
     """
 
     split: Split
@@ -44,6 +46,12 @@ class LoaderSpec:
     device: Any = "cpu"
     rank: int = 0
     world_size: int = 1
+    threads: int | None = None
+
+    @property
+    def workers(self) -> int:
+        """The threads or processes of this rank's loader."""
+        return max(1, (self.threads or cores()) // self.world_size)
 
 
 class BatchPlan:

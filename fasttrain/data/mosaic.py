@@ -26,21 +26,28 @@ def draw_preview(images: np.ndarray, labels: np.ndarray, class_names: Sequence[s
 def draw_mosaic(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], path: Path, title: str,
                 columns: int = 8) -> None:
     """Draws images (uint8 `[B, S, S, 3]`) pixel by pixel, without smoothing, each above the name of its class."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     side = images.shape[1] * max(1, round(160 / images.shape[1]))
     gap, line, top = 12, 24, 48
     columns = min(columns, len(images))
     canvas = Image.new("RGB", (gap + columns * (side + gap),
                                top + -(-len(images) // columns) * (side + line + gap)), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(15)
-    draw.text((gap, 12), fit(title, ImageFont.load_default(20), canvas.width - 2 * gap),
-              fill="black", font=ImageFont.load_default(20))
+    draw, font = ImageDraw.Draw(canvas), font_of(14)
+    draw.text((gap, 12), fit(title, font_of(18), canvas.width - 2 * gap), fill="black", font=font_of(18))
     for n, (pixels, label) in enumerate(zip(images, labels, strict=True)):
         x, y = gap + n % columns * (side + gap), top + n // columns * (side + line + gap)
         canvas.paste(Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST), (x, y))
         draw.text((x, y + side + 4), fit(short(class_names[label], 99), font, side), fill="black", font=font)
     canvas.save(path, format="PNG")
+
+
+def font_of(size: int):
+    """Returns the font of the other pictures, which has accents and Greek, where Pillow's own has not."""
+    import matplotlib
+    from PIL import ImageFont
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
 
 
 def fit(text: str, font, width: int) -> str:

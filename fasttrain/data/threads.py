@@ -1,19 +1,15 @@
 """Threads for work that releases the GIL: decoding, decompressing, reading."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-
-def cpu_count() -> int:
-    """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from fasttrain.cores import cores
 
 
 def map_in_order(function: Callable, arguments: Iterable, workers: int | None = None) -> Iterator:
     """Yields function(argument) in order, computed by threads that run only a few results ahead."""
-    workers = workers or cpu_count()
+    workers = workers or cores()
     pool = ThreadPoolExecutor(workers)
     try:
         pending = deque()

@@ -37,7 +37,7 @@ def evaluate(checkpoint: str | Path, split: str = "val", **changes: Any) -> dict
     runtime = runtimes.resolve(config)
     images = open_images(trained, config, split)
     batch_size = min(integer(1)("batch_size", config.batch_size), len(images))
-    spec = LoaderSpec(images, batch_size, train=False, device=runtime.device)
+    spec = LoaderSpec(images, batch_size, train=False, device=runtime.device, threads=runtime.loader_threads)
     name, note = loaders.choose(config.loader, spec)
     step = Step(trained.build(), config, runtime, images, steps_per_epoch=0, val_images=len(images))
     notes = [*runtime.notes, note]

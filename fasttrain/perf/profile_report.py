@@ -139,7 +139,7 @@ def profile(config: RunConfig, steps: int = 30) -> tuple[Profile, Path]:
     pictures. Raises ConfigError where it cannot be written or the batch does not fit into memory.
     """
     folder = Path(config.out or Path("profiles") / config.variant)
-    job = build(config)
+    job = build(config).settled()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with memory_errors(job.config.batch_size):

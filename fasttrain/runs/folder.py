@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 from fasttrain.errors import ConfigError, DataError, FasttrainError
-from fasttrain.runs.settings import PLACE, differing_key, recovered_config, write_config
+from fasttrain.runs.settings import PLACE, differing_key, recovered_config, saved_config, write_config
 from fasttrain.storage import OUT, Busy, Lock, need_space
 from fasttrain.train.checkpoint import Checkpoints
 
@@ -42,6 +42,17 @@ class RunFolder:
             raise DataError(f"{self.path}: cannot write: {error.strerror or error}; {OUT}") from None
         if self.config or not self.resumed:
             write_config(self.path, self.config or config)
+
+    @property
+    def threads(self):
+        """The number of threads that a run to be resumed had so far; None where it has not noted any."""
+        return saved_config(self.path).threads if self.resumed else None
+
+    def keep_threads(self, threads):
+        """Notes the number of threads in config.yaml."""
+        saved = saved_config(self.path)
+        if saved.threads != threads:
+            write_config(self.path, saved.replace(threads=threads))
 
     def release(self):
         """Gives the folder up. Of a run that was refused before it began nothing stays."""

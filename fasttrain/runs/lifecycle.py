@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from fasttrain.config import RunConfig
 from fasttrain.data.batch import Batch
 from fasttrain.environment import versions
 from fasttrain.errors import DivergedError, Interrupted
+from fasttrain.format import count
 from fasttrain.perf import ceilings
 from fasttrain.perf.cost import step_cost
 from fasttrain.runs import folder as run_folder
@@ -42,10 +43,15 @@ def run(config: RunConfig, sinks: Iterable[Sink] | None = None, console: Sink | 
     folder = run_folder.claimed(job.config, disk_bytes(job.config, job.train.num_classes))
     events = EventLog(default_sinks(folder.path, console) if sinks is None else sinks)
     try:
+        def warn(text):
+            events.message(text, "warning")
+
         with StopFlag().listening() as stop, memory_errors(job.config.batch_size):
+            job = job.settled(folder.threads, warn)
+            folder.keep_threads(job.config.threads)
             trainer = job.trainer(events, folder.checkpoints)
             if folder.resumed:
-                continue_from(folder, trainer, events, has_files=sinks is None)
+                continue_from(folder, trainer, warn, has_files=sinks is None)
             start = describe(job, trainer, folder.path)
             events.start(start)
             train_to_the_end(trainer, events, started, stop)
@@ -55,14 +61,11 @@ def run(config: RunConfig, sinks: Iterable[Sink] | None = None, console: Sink | 
     return Run(folder.path, job.config, trainer.rows, start.report)
 
 
-def continue_from(folder: RunFolder, trainer: Trainer, events: EventLog, has_files: bool) -> None:
+def continue_from(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None], has_files: bool) -> None:
     """Puts the trainer where the run stopped, and warns of each file that is damaged and written anew.
 
     has_files: whether the run writes more than checkpoints and its configuration.
     """
-    def warn(line):
-        events.message(line, "warning")
-
     trainer.load_state_dict(recover(folder.checkpoints, warn))
     if folder.damage:
         warn(folder.damage)
@@ -89,7 +92,7 @@ def train_to_the_end(trainer: Trainer, events: EventLog, started: float, stop: S
 
 def dry_run(config: RunConfig) -> list[str]:
     """Builds everything, does one train step, one eval step, one save and load; returns the lines that say so."""
-    job = build(config, print)
+    job = build(config, print).settled()
     with tempfile.TemporaryDirectory() as scratch, memory_errors(job.config.batch_size):
         trainer = job.trainer(checkpoints=Checkpoints(scratch))
         trainer.warm_up()
@@ -106,11 +109,12 @@ def dry_run(config: RunConfig) -> list[str]:
     config = job.config
     return [
         f"{config.variant}: {len(job.train):,} training and {len(job.val):,} validation images, "
-        f"{job.train.num_classes} classes",
+        f"{count(job.train.num_classes, 'class')}",
         *trainer.notes,
         *steps, f"one eval step: {eval_seconds:.2f} s",
         f"checkpoint saved and loaded: {size / 1e6:.1f} MB",
-        f"a run would take {config.epochs} epochs of {len(trainer.train_loader)} steps; nothing was kept",
+        f"a run would take {count(config.epochs, 'epoch')} of {count(len(trainer.train_loader), 'step')}; "
+        "nothing was kept",
     ]
 
 
@@ -142,7 +146,7 @@ def describe(job: Job, trainer: Trainer, folder: Path) -> Start:
         train_images=len(job.train), val_images=len(job.val), class_names=list(job.train.class_names),
         fingerprints=trainer.data, parameters=sum(p.numel() for p in step.model.parameters()),
         device=str(runtime.device), precision=runtime.precision, compile=runtime.compile, loader=trainer.loader_name,
-        notes=trainer.notes, environment=versions(), rows=list(trainer.rows),
+        notes=trainer.notes, environment=versions(), rows=list(trainer.rows), step_in_epoch=trainer.step_in_epoch,
         train_batch=(batch.images[:32].cpu().numpy(), batch.labels[:32].cpu().numpy()),
         model_for_graph=(step.model, step.normalize(batch.images[:1])))
 

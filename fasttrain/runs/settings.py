@@ -10,8 +10,8 @@ from fasttrain.config import RunConfig, read_yaml
 from fasttrain.errors import DataError, FasttrainError
 from fasttrain.storage import write_atomically
 
-# these say where a run lives and how often it saves, not what it computes
-PLACE = ("out", "resume", "data", "save_every")
+# these say where and on how many cores a run lives and how often it saves, not what it computes
+PLACE = ("out", "resume", "data", "threads", "save_every")
 
 
 def settings(config: RunConfig, without: tuple[str, ...] = PLACE) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def dry_run(configs: Sequence[RunConfig], folder: str | Path) -> list[str]:
         told = status_of(config)
         if told in UNFINISHED:
             if not forecast.knows(config):
-                forecast.learn(config, run_seconds(Job(config, resolve(config), *splits)))
+                forecast.learn(config, run_seconds(Job(config, resolve(config), *splits).settled()))
             left.append(forecast.of(config) * (1 - (saved_epochs(config) or 0) / config.epochs))
             told = f"{told:<12} {duration(left[-1]):>8}"
         lines.append(f"{name(config):<32} {told}")

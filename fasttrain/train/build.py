@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from fasttrain.config import RunConfig, fit_to_data
+from fasttrain.cores import cores
 from fasttrain.data.pack import open_splits
 from fasttrain.data.split import Split
 from fasttrain.errors import ConfigError
@@ -15,6 +16,7 @@ from fasttrain.models import build_model
 from fasttrain.runtime import Runtime, resolve
 from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.events import EventLog
+from fasttrain.train.threads import fastest_threads
 from fasttrain.train.trainer import Trainer
 
 
@@ -22,13 +24,32 @@ from fasttrain.train.trainer import Trainer
 class Job:
     """A configuration fitted to the data and the machine.
 
-    config: has numbers for batch size and learning rate. runtime: has no `auto` left. train, val: the images.
+    config: has numbers for batch size and learning rate; `settled` also for threads. runtime: has no `auto` left.
+    train, val: the images.
     """
 
     config: RunConfig
     runtime: Runtime
     train: Split
     val: Split
+
+    def settled(self, so_far: int | None = None, warn: Callable[[str], None] = print) -> Job:
+        """Returns the job with a number of threads in its config: asked for, else that of the run so far, or by trying.
+
+        so_far: of the run that is resumed; None for a new one. warn: gets a line about a number that is unwise.
+        """
+        wanted, runtime = self.config.threads, self.runtime
+        if so_far and wanted in (None, "auto"):
+            runtime = runtime.with_threads(so_far, f"threads {so_far}: as the run had so far")
+        elif wanted == "auto" and runtime.device.type == "cpu":
+            runtime = runtime.with_threads(*fastest_threads(self.config, runtime, self.train))
+        if so_far not in (None, runtime.threads):
+            warn(f"threads: the run had {so_far} so far and goes on with {runtime.threads}, so its weights will not be "
+                 f"equal to the bit to those of a run with {so_far} throughout")
+        if runtime.threads > cores():
+            warn(f"threads: {runtime.threads} are more than the {cores()} cores that this process may use, which makes "
+                 f"steps slower; use --threads {cores()} or auto")
+        return replace(self, config=self.config.replace(threads=runtime.threads), runtime=runtime)
 
     def trainer(self, events: EventLog | None = None, checkpoints: Checkpoints | None = None) -> Trainer:
         """Returns a Trainer that has not trained yet. Without `checkpoints` it cannot save."""

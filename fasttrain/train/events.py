@@ -29,7 +29,7 @@ class Start:
         fingerprints: of the `train` and the `val` images, equal for equal ones.
         device, precision, compile, loader: what every `auto` came to. notes: lines that say why.
         environment: versions and machine, see `environment.versions`.
-        rows: the epochs that a resumed run builds on.
+        rows: the epochs that a resumed run builds on. step_in_epoch: the steps of the one after them that it has done.
         train_batch: images (uint8 [B, S, S, 3]) and labels ([B]) as the network gets them.
         model_for_graph: the model before it is compiled, and an input for it.
     """
@@ -49,6 +49,7 @@ class Start:
     notes: list[str]
     environment: dict[str, Any]
     rows: list[Row]
+    step_in_epoch: int = 0
     train_batch: tuple[np.ndarray, np.ndarray] | None = None
     model_for_graph: tuple[torch.nn.Module, torch.Tensor] | None = None
 

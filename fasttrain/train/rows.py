@@ -16,12 +16,12 @@ MEASURED = ("images_per_second", "data_wait_fraction", "seconds", "save_seconds"
 
 # `epoch` counts from 1; `step` counts optimizer steps over the whole run; top-1, top-5 and macro-F1 are in percent.
 # `train_image_size`, in pixels, is also the size that BatchNorm's statistics were taken at; validation measures at
-# `image_size` with them, so that its values suffer in epochs where the two differ.
+# `image_size` with them, so that its values suffer in epochs where the two differ. `threads`: of the step, on the host.
 # `save_seconds`: for how long training stood still to save, since the row before; `seconds` does not count it.
 COLUMNS = (
     "epoch", "step", "lr",
     "train_loss", "train_top1", "train_top5",
-    "val_loss", "val_top1", "val_top5", "val_macro_f1", "train_image_size", "image_size",
+    "val_loss", "val_top1", "val_top5", "val_macro_f1", "train_image_size", "image_size", "threads",
     *MEASURED,
 )
 

@@ -15,7 +15,7 @@ from fasttrain.data.batch import Batch, LoaderSpec
 from fasttrain.data.split import Split
 from fasttrain.errors import DataError, DivergedError, Interrupted
 from fasttrain.models import build_model
-from fasttrain.runtime import Runtime
+from fasttrain.runtime import Runtime, use_threads
 from fasttrain.sizes import left_out
 from fasttrain.train import metrics
 from fasttrain.train.checkpoint import Checkpoints
@@ -25,8 +25,9 @@ from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.rows import Row
 from fasttrain.train.saver import Saver
 from fasttrain.train.schedules import learning_rate
+from fasttrain.train.slowdown import Slowdown
 from fasttrain.train.step import Step
-from fasttrain.train.timing import peak_memory_bytes, wait_clock
+from fasttrain.train.timing import WaitClock, peak_memory_bytes, wait_clock
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,19 @@ class Pass:
     wait_seconds: float
 
 
+# What an epoch from its first step on has behind it: images, seconds in all, seconds of waiting for data.
+NOTHING = (0, 0.0, 0.0)
+
+
 class Trainer:
     """Trains one variant; `build.Job.trainer` makes it.
 
     Attributes that others read:
         step, train_loader, val_loader, loader_name; notes: lines on what every `auto` chose and why.
-        epoch: how many are complete. step_in_epoch: steps done of the next one.
+        epoch: how many are complete. step_in_epoch: steps done of the next one. threads: those of the epoch in
+            progress; one that is resumed in its middle keeps its number to its end.
+        before: what an earlier process did of that epoch, see NOTHING: its speed is that of all its steps, where few
+            steps after a resume would show how long the first one takes to warm up.
         rows: one for each complete epoch. best: their highest validation top-1, -1 before the first.
         predicted: the class that the last evaluation gave each validation image, int64; None before it.
         confusion: counts of that, int64 [classes, classes], rows = truth.
@@ -57,8 +65,9 @@ class Trainer:
         self.data = {"train": train_split.fingerprint, "val": val_split.fingerprint}
         self.facts = train_split.facts
         spec = LoaderSpec(train_split, config.batch_size, train=True, seed=config.seed, augment=config.augment,
-                          drop_last=config.drop_last, device=runtime.device)
-        eval_spec = LoaderSpec(val_split, min(config.batch_size, len(val_split)), train=False, device=runtime.device)
+                          drop_last=config.drop_last, device=runtime.device, threads=runtime.loader_threads)
+        eval_spec = LoaderSpec(val_split, min(config.batch_size, len(val_split)), train=False, device=runtime.device,
+                               threads=runtime.loader_threads)
         self.loader_name, loader_note = loaders.choose(config.loader, spec)
         self.notes = [*runtime.notes, loader_note]
         self.notes += [f"sizes: {size} px gets no whole epoch of {config.epochs} and is left out"
@@ -70,6 +79,10 @@ class Trainer:
         self.step = Step(model, config, runtime, train_split, len(self.train_loader), len(val_split))
         self.saver, self.saved = Saver(checkpoints, config.save_every), None
         self.epoch = self.step_in_epoch = 0
+        self.threads, self.before = runtime.threads, NOTHING
+        self.slowdown = None
+        if runtime.device.type == "cpu" and checkpoints:
+            self.slowdown = Slowdown(runtime.threads, checkpoints.folder.parent)
         self.rows, self.best = [], -1.0
         self.confusion = self.predicted = None
 
@@ -99,6 +112,8 @@ class Trainer:
         steps, first = len(self.train_loader), self.step_in_epoch
         if first == 0:
             self.step.reset()
+            self.threads, self.before = self.runtime.threads, NOTHING
+        use_threads(self.threads)
         self.step.size = self.config.train_sizes[epoch]
         self.train_loader.set_epoch(epoch, first)
         clock, images = wait_clock(self.runtime.device), 0
@@ -106,14 +121,21 @@ class Trainer:
             global_step = epoch * steps + index
             self.step.train(batch, learning_rate(self.config, global_step, steps), global_step, index)
             images += batch.valid
-            self.events.progress(Progress("train", epoch + 1, self.config.epochs, index + 1, steps, images,
-                                          clock.elapsed(), clock.seconds))
+            progress = Progress("train", epoch + 1, self.config.epochs, index + 1, steps, images, clock.elapsed(),
+                                clock.seconds)
+            self.events.progress(progress)
+            if self.slowdown and (line := self.slowdown.update(progress, self.step.size)):
+                self.events.message(line, "warning")
             if stop.received and index + 1 < steps:
-                self.step_in_epoch = index + 1
+                self.before, self.step_in_epoch = self.with_before(images, clock), index + 1
                 self.leave_if_asked(stop)
         self.runtime.synchronize()
         self.step_in_epoch = 0
-        return Pass(self.step.sums.tolist(), images, clock.elapsed(), clock.seconds)
+        return Pass(self.step.sums.tolist(), *self.with_before(images, clock))
+
+    def with_before(self, images: int, clock: WaitClock) -> tuple[int, float, float]:
+        """Returns what the epoch in progress has behind it, with the part of it that this process did."""
+        return tuple(map(sum, zip(self.before, (images, clock.elapsed(), clock.seconds), strict=True)))
 
     def evaluate(self, epoch: int) -> Pass:
         """Makes one pass over the validation images and sets `predicted` and `confusion`."""
@@ -136,6 +158,7 @@ class Trainer:
                **metrics.means(train.sums[:4], "train"), **metrics.means(val.sums, "val"),
                "val_macro_f1": metrics.macro_f1(self.confusion),
                "train_image_size": self.step.size, "image_size": self.config.image_size,
+               "threads": self.threads,
                "images_per_second": train.images / train.seconds,
                "data_wait_fraction": train.wait_seconds / train.seconds, "seconds": train.seconds + val.seconds,
                "save_seconds": self.saver.seconds, "compile_seconds": self.step.compile_seconds,
@@ -220,7 +243,8 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that the rest of the run depends on; all else is a function of the config."""
         return {**self.step.state_dict(), "config": self.config.to_dict(), "data": self.data, **self.facts,
-                "epoch": self.epoch, "step_in_epoch": self.step_in_epoch, "best": self.best, "rows": self.rows}
+                "epoch": self.epoch, "step_in_epoch": self.step_in_epoch, "threads": self.threads,
+                "before": self.before, "best": self.best, "rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from `state`; DataError if it was trained on other images."""
@@ -228,6 +252,8 @@ class Trainer:
             raise DataError(f"{self.checkpoints.folder}: was trained on other images than --data holds now")
         self.step.load_state_dict(state)
         self.epoch, self.step_in_epoch = state["epoch"], state["step_in_epoch"]
+        self.threads = state.get("threads", self.runtime.threads)  # version 0.1 kept none
+        self.before = tuple(state.get("before", NOTHING))
         self.best, self.rows = state["best"], state["rows"]
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from fasttrain.cli.main import build_parser, main
+from fasttrain.errors import Interrupted
 
 
 def call(capsys, *words):
@@ -30,7 +31,17 @@ def assert_refused(result, code, *says):
     (["run", "--lr", "nan"], "lr: 'nan'"),
     (["run", "--epochs", "-3"], "epochs: '-3'"),
     (["run", "--classes", "0"], "classes: '0'"),
+    (["run", "--batch", "32"], "did you mean --batch-size?"),
+    (["run", "--batch=32"], "did you mean --batch-size?"),
+    (["run", "--limt-train", "32"], "did you mean --limit-train?"),
     (["run", "--arch", "resnet19"], "resnet18"),
+    (["run", "--arch", "resnet34"], "known: resnet18, resnet50"),
+    (["run", "--head", "avgpool"], "known: origin, maxpool, dropout"),
+    (["run", "--set", "flip=random"], "did you mean 'augment.flip'?"),
+    (["run", "--set", "weight_decay=1"], "did you mean 'optimizer.weight_decay'?"),
+    (["run", "--resume", "nope"], "--resume nope: there is no such folder"),
+    (["run", "--resume", "/"], "--resume /: holds no run"),
+    (["run", "--threads", "0"], "threads: '0'"),
     (["run", "--set", "augment.flp=1"], "augment.flip"),
     (["run", "--config", "/nowhere.yaml"], "/nowhere.yaml"),
     (["run", "--set", "lr=2020-99-99"], "not YAML"),
@@ -109,6 +120,21 @@ def test_a_broken_package_is_one_line(source, says, tmp_path):
                           capture_output=True, env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.getcwd()}"})
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert says in done.stderr and "fasttrain env" in done.stderr
+
+
+def test_a_run_that_was_asked_to_stop_is_no_error(capsys, monkeypatch):
+    def stopped(arguments):
+        raise Interrupted("SIGINT: saved after epoch 1 + 9 steps", exit_code=130)
+
+    monkeypatch.setattr("fasttrain.cli.run.run", stopped)
+    result = call(capsys, "run")
+    assert_refused(result, 130, "saved after epoch 1 + 9 steps")
+    assert "error" not in result[2]
+
+
+@pytest.mark.parametrize("command", ["bench loader", "run"])
+def test_loaders_are_called_alike_everywhere(command):
+    assert "--loader" in PARSERS[command]._option_string_actions
 
 
 @pytest.mark.parametrize("flags", [["--data", "x" * 300], ["--data", "synthetic", "--out", "x" * 300],

@@ -17,8 +17,9 @@ def make_row(epoch):
     return {"epoch": epoch, "step": epoch * STEPS, "lr": 0.1 / epoch,
             "train_loss": 3 / epoch, "train_top1": 10.0 * epoch, "train_top5": 15.0 * epoch,
             "val_loss": 3.5 / epoch, "val_top1": 9.0 * epoch, "val_top5": 14.0 * epoch, "val_macro_f1": 8.5 * epoch,
-            "train_image_size": 64, "image_size": 64, "images_per_second": 1234.5, "data_wait_fraction": 0.0031,
-            "seconds": 12.3, "save_seconds": 0.04, "compile_seconds": 0.0, "peak_memory_bytes": 2 * 2**30}
+            "train_image_size": 64, "image_size": 64, "threads": 2,
+            "images_per_second": 1234.5, "data_wait_fraction": 0.0031, "seconds": 12.3, "save_seconds": 0.04,
+            "compile_seconds": 0.0, "peak_memory_bytes": 2 * 2**30}
 
 
 def make_start(folder, epochs, resumed_from=0, rows=None, **extras):

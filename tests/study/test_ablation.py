@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from fasttrain.runs.run import load_run
 from fasttrain.study.analysis.ablation import build_ablation, write_ablation
 from fasttrain.study.analysis.collect import find_folders, read_runs
+from fasttrain.study.analysis.groups import group_runs
 from tests.study.fabricate import environment, make_row, make_run, make_study, predictions
 
 
@@ -191,3 +193,10 @@ def test_the_claims_tell_numbers_and_what_they_show(tmp_path):
     assert claims["macro-F1 ranks like top-1"]["holds"] is True
     assert claims["origin converges faster than maxpool"]["holds"] is None
     assert "highest for origin at epochs 1 to 4" in claims["which variant leads at which epoch"]["sentence"]
+
+
+def test_runs_with_other_numbers_of_threads_are_compared(tmp_path):
+    runs = [load_run(make_run(tmp_path / str(seed), "origin", seed, threads=number))
+            for seed, number in enumerate((None, 1, 2))]
+    groups, repeated = group_runs(runs)
+    assert [len(group.runs) for group in groups] == [3] and not repeated

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from fasttrain.perf import ceilings
 from fasttrain.perf.cost import training_cost
 from fasttrain.runs.lifecycle import summarize
 from fasttrain.runtime import resolve
+from fasttrain.train import trainer as trainer_module
 from fasttrain.train.build import refuse_batch_of_one
 from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.events import EventLog, Sink
@@ -144,6 +146,19 @@ def test_a_full_disk_ends_the_run_in_one_line_and_an_error_waits_for_the_save(tm
 def test_a_row_says_what_saving_took_before_it(finished):
     first, second = (row["save_seconds"] for row in finished.rows)
     assert first == 0 and second > 0
+def test_the_speed_of_an_epoch_in_two_parts_is_that_of_both(tmp_path, monkeypatch):
+    clock = SimpleNamespace(elapsed=lambda: 100.0, seconds=7.0, over=lambda batches: batches)
+    monkeypatch.setattr(trainer_module, "wait_clock", lambda device: clock)
+    killed = make_trainer(tmp_path, [KillAt(3, signal.SIGTERM)])
+    with pytest.raises(Interrupted):
+        fit(killed)
+    clock.elapsed, clock.seconds = (lambda: 20.0), 1.0
+    resumed = make_trainer(tmp_path)
+    resumed.load_state_dict(resumed.checkpoints.load("last"))
+    first, second = fit(resumed)
+    assert first["images_per_second"] == pytest.approx(20 / 120)  # the last, short batch is left out
+    assert first["data_wait_fraction"] == pytest.approx(8 / 120)
+    assert first["seconds"] == 140.0 and second["images_per_second"] == pytest.approx(20 / 20)
 
 
 EXTRAS = {"mix": {"mixup": 0.4, "cutmix": 1.0}, "ema": 0.9, "tta": True}

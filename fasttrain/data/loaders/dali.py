@@ -18,7 +18,6 @@ from fasttrain.data.decode import decode_into
 from fasttrain.data.encoded import damaged, require_jpeg
 from fasttrain.data.labels import no_images, targets_on
 from fasttrain.data.loaders import missing
-from fasttrain.data.threads import cpu_count
 from fasttrain.errors import ConfigError, DataError
 
 PREFETCH = 3  # batches under way: one is decoded while one is augmented and one is handed out
@@ -57,7 +56,7 @@ class DaliLoader(BatchLoader):
         gpu = self.device.type == "cuda"
         try:
             pipeline = graph(self.feed, self.spec.split.image_size, self.augment, gpu, batch_size=self.plan.local_size,
-                             num_threads=max(1, cpu_count() // self.spec.world_size),
+                             num_threads=self.spec.workers,
                              device_id=(self.device.index or 0) if gpu else None)
             pipeline.build()
         except RuntimeError as error:

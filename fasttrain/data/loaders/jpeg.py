@@ -15,7 +15,7 @@ from fasttrain.data.batch import Batch, BatchLoader
 from fasttrain.data.decode import decode_plain
 from fasttrain.data.encoded import damaged, require_jpeg
 from fasttrain.data.prefetch import to_device
-from fasttrain.data.threads import cpu_count, map_in_order
+from fasttrain.data.threads import map_in_order
 
 SMALLEST_PART = 8  # images that a thread takes at a time, at least: a hand-over costs as much as one image
 GROUP = 32  # images between decoding and augmenting: at 64 px they stay in the core's cache
@@ -36,7 +36,7 @@ class JpegLoader(BatchLoader):
         split = spec.split
         require_jpeg("jpeg", split)
         self.encoded = memoryview(np.asarray(split.jpeg))
-        self.threads = max(1, cpu_count() // spec.world_size)
+        self.threads = spec.workers
 
     def load(self, epoch, steps):
         return to_device(self.decode(epoch, steps), self.spec.device)

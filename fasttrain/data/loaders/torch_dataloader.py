@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from fasttrain.data.augment.fused import FUSED, fused_draws, fused_keys
 from fasttrain.data.batch import Batch, BatchLoader
 from fasttrain.data.prefetch import to_device
-from fasttrain.data.threads import cpu_count
 from fasttrain.errors import DataError
 
 
@@ -87,7 +86,7 @@ class TorchLoader(BatchLoader):
         self.sampler = DrawnSteps(self.augment, spec.split.image_size)
         self.loader = DataLoader(
             self.dataset, batch_sampler=self.sampler, collate_fn=self.dataset.collate,
-            num_workers=min(max(1, cpu_count() // spec.world_size), len(self) or 1), persistent_workers=True,
+            num_workers=min(spec.workers, len(self) or 1), persistent_workers=True,
             multiprocessing_context="fork", worker_init_fn=leave_the_process_group,
             pin_memory=torch.device(spec.device).type == "cuda")
 

@@ -18,6 +18,7 @@ from fasttrain.train.compile import warm_up
 from fasttrain.train.events import EventLog, Sink
 from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.step import Step
+from fasttrain.train.threads import fastest_threads
 from fasttrain.train.timing import peak_memory_bytes
 
 CLASSES = 200
@@ -56,6 +57,8 @@ class StepAlone:
         config = RunConfig(**config)
         runtime = runtimes.resolve(config)
         split = noise(config.batch_size, config.image_size)
+        if config.threads == "auto" and runtime.device.type == "cpu":
+            runtime = runtime.with_threads(*fastest_threads(config, runtime, split))
         spec = LoaderSpec(split, config.batch_size, train=True, augment=config.augment, device=runtime.device)
         self.batch = next(iter(loaders.build("constant", spec)))
         if model is None:
@@ -107,7 +110,7 @@ class EndToEnd:
     """
 
     def __init__(self, config: dict):
-        self.trainer = build(RunConfig(**config)).trainer(EventLog([Strict()]))
+        self.trainer = build(RunConfig(**config)).settled().trainer(EventLog([Strict()]))
         self.trainer.warm_up()
         self.epoch = 0
 

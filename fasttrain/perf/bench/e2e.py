@@ -42,7 +42,7 @@ def bench_e2e(config: RunConfig, rounds: int = 3, peers: bool = False, empty_cac
     """
     from fasttrain.train.build import build
 
-    package, job = load_peers() if peers else None, build(config)
+    package, job = load_peers() if peers else None, build(config).settled(warn=report)
     config = job.config.replace(precision=job.runtime.precision, compile=job.runtime.compile)
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory())

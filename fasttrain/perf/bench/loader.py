@@ -40,16 +40,21 @@ OPTIONS = {
     "classes": ("K", None, optional(integer(1)), "only the first K sorted classes"),
     "limit_train": ("N", None, optional(integer(1)), "only N images, balanced over classes"),
     "device": ("DEVICE", "auto", choice(("auto", "cpu", "cuda")), "auto, cpu or cuda"),
+    "threads": ("N", None, optional(integer(1, 1024)), "of a loader that has some; default one for each core"),
     "repeats": ("N", 5, integer(1), "measurements of each loader"),
     "seconds": ("S", 2, number(0, 60, above=True), "about how long each takes"),
 }
+
+
+FURTHER_FLAGS = {"loaders": ["--loader"]}  # as the other commands call it
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Adds the flags of `fasttrain bench loader`."""
     for name, (metavar, default, _, text) in OPTIONS.items():
         suffix = "" if default is None else f"; default {default}"
-        command.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, default=default, help=text + suffix)
+        command.add_argument(*FURTHER_FLAGS.get(name, []), f"--{name.replace('_', '-')}", dest=name, metavar=metavar,
+                             default=default, help=text + suffix)
 
 
 def options(arguments: argparse.Namespace) -> dict:
@@ -60,8 +65,9 @@ def options(arguments: argparse.Namespace) -> dict:
 
 def bench_loader(loaders: list[str] | None = None, augment: Sequence[str] = ("crop-flip",),
                  batch_size: Sequence[int] = (256,), data: str | None = None, image_size: int = 64,
-                 classes: int | None = None, limit_train: int | None = None, device: str = "auto", repeats: int = 5,
-                 seconds: float = 2.0, seed: int = 0, report: Callable[[str], None] = print) -> dict:
+                 classes: int | None = None, limit_train: int | None = None, device: str = "auto",
+                 threads: int | None = None, repeats: int = 5, seconds: float = 2.0, seed: int = 0,
+                 report: Callable[[str], None] = print) -> dict:
     """Measures loaders on the training images of `data`; returns {"environment": {...}, "rows": [a dict for each]}.
 
     loaders: names; one that cannot run here raises ConfigError. None: all, and one that cannot run gets a row without
@@ -78,13 +84,13 @@ def bench_loader(loaders: list[str] | None = None, augment: Sequence[str] = ("cr
     if max(batch_size) > len(split):
         raise ConfigError(f"--batch-size {max(batch_size)} is larger than the data ({len(split)} training images)")
     environment = results.environment(**source, images=len(split), repeats=repeats, seconds=seconds, seed=seed,
-                                      page_cache="warm")
+                                      page_cache="warm", threads=threads)
     warm_page_cache(split)
     rows = []
     for name in augment:
         for size in batch_size:
             setting = {"augment": AUGMENTS[name], "batch_size": size, "device": device, "source": source, "seed": seed,
-                       "seconds": seconds}
+                       "seconds": seconds, "threads": threads}
             report(f"augment {name}, batch size {size}, {device}:")
             columns = {"augment": name, "batch_size": size, "device": device}
             rows += [{"loader": loader, **columns, **values}

@@ -25,13 +25,13 @@ class LoaderContender:
     """
 
     def __init__(self, loader: str, augment: dict, batch_size: int, device: str, source: dict, seed: int,
-                 seconds: float):
+                 seconds: float, threads: int | None = None):
         split = open_split(**source)
         self.device, self.epoch = torch.device(device), 0
         self.synchronize()
         started = time.perf_counter()
         self.loader = loaders.build(loader, LoaderSpec(split, batch_size, train=True, seed=seed, drop_last=True,
-                                                       augment=Augment(**augment), device=self.device))
+                                                       augment=Augment(**augment), device=self.device, threads=threads))
         images = next(iter(self.loader)).images.cpu()
         self.facts = {"build_seconds": time.perf_counter() - started,
                       "images": images[:SAMPLES].numpy().tobytes().hex()}

@@ -21,7 +21,7 @@ GRID = {
     "batch-size": ("128", integer(1)), "precision": ("auto", choice(PRECISIONS)),
     "compile": ("auto", choice(COMPILE_MODES)), "channels-last": ("true", boolean),
 }
-FIXED = {"stem": "standard", "image-size": 64, "device": "auto"}
+FIXED = {"stem": "standard", "image-size": 64, "device": "auto", "threads": None}
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         command.add_argument(*short, f"--{name}", default=default, metavar="A,B,...", help=f"default {default}")
     for name, default in FIXED.items():
         command.add_argument(f"--{name}", default=default, metavar=name.split("-")[-1].upper(),
-                             help=f"default {default}")
+                             help=f"default {default or 'one for each core; auto tries some'}")
     command.add_argument("--steps", metavar="N", help="steps in one measurement; default 100 on a GPU, 3 on a CPU")
     command.add_argument("--peers", action="store_true", help="with torchvision's and timm's networks too")
     command.add_argument("--repeats", default=5, metavar="N", help="measurements of each setting; default 5")

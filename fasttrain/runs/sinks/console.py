@@ -11,6 +11,7 @@ from fasttrain.train.events import Epoch, Finish, Progress, Sink, Start
 from fasttrain.train.rows import best_row
 
 REDRAW_SECONDS = 0.1
+NARROWEST = 40  # columns that lines are wrapped to at least
 
 
 def console_sink(stream=None):
@@ -26,7 +27,8 @@ class TextSink(Sink):
     def __init__(self, stream, warnings=None):
         self.stream = stream
         self.warnings = warnings or stream
-        self.forecast = self.header = False
+        self.forecast = self.header = self.legend = False
+        self.width = wording.WIDTH
 
     def write(self, lines, style=None):
         """Puts lines on the stream at once; `style` is for sinks that have colours."""
@@ -36,7 +38,7 @@ class TextSink(Sink):
     def start(self, start: Start) -> None:
         self.run = start
         self.pace = Pace(start.val_images, start.config.train_sizes)
-        self.write(wording.start_lines(start))
+        self.write(wording.start_lines(start, self.width))
 
     def progress(self, progress: Progress) -> None:
         self.pace.update(progress)
@@ -44,10 +46,13 @@ class TextSink(Sink):
             self._estimate()
 
     def epoch(self, epoch: Epoch) -> None:
+        best = best_row(epoch.rows) is epoch.row
         if not self.header:
             self.header = True
-            self.write(wording.table_header(), style="bold")
-        best = best_row(epoch.rows) is epoch.row
+            self.write(wording.table_header(starred=best), style="bold")
+        elif best and not self.legend:
+            self.write([wording.LEGEND], style="bold")
+        self.legend = self.legend or best
         self.pace.end_epoch()
         self.write([wording.table_row(epoch.row, self.run.config.epochs, best)], style="green" if best else None)
         if self.pace.known():
@@ -61,7 +66,7 @@ class TextSink(Sink):
             print(f"{level}: {line}", file=self.warnings, flush=True)
 
     def finish(self, finish: Finish) -> None:
-        self.write(wording.finish_lines(self.run, finish))
+        self.write(wording.finish_lines(self.run, finish, self.width))
 
     def _estimate(self):
         if not self.forecast:
@@ -78,6 +83,7 @@ class LiveSink(TextSink):
         super().__init__(stream, warnings=sys.stderr)
         self.forecast = True  # the bar shows it all the time
         self.console = Console(file=stream, highlight=False)
+        self.width = max(NARROWEST, self.console.width)
         self.live = None
         self.drawn_at = 0.0
 

@@ -21,15 +21,18 @@ PANELS = (
 )
 
 
-def draw_results(rows: Sequence[dict], path: Path, title: str) -> None:
+def draw_results(rows: Sequence[dict], path: Path, title: str, rates: Sequence[tuple[float, float]] = ()) -> None:
     """Draws the rows of `metrics.jsonl`, at least one, as six panels, 1600 x 960 pixels.
 
-    A curve ends where its rows end and has a gap where a value is NaN; a dotted line marks the best epoch.
+    A curve ends where its rows end and has a gap where a value is NaN; a dotted line marks the best epoch. rates: the
+    learning rate over the epochs done, as (epochs, rate), in place of the rows' own, which stand at the ends of epochs.
     """
     figure = new_figure(10, 6, title)
     best = best_row(rows)
     for axes, (name, unit, curves) in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
         draw_curves(axes, rows, curves)
+        if "lr" in curves and rates:
+            draw_rates(axes, rates, curves["lr"])
         dress_panel(axes, name, "epoch", unit)
         draw_size_bands(axes, rows)
         if best and VAL in curves.values():
@@ -40,6 +43,14 @@ def draw_results(rows: Sequence[dict], path: Path, title: str) -> None:
         handles.append(handle(f"best epoch: {best['epoch']}, top-1 {best['val_top1']:.2f} %", **BEST))
     legend_below(figure, handles)
     save(figure, path)
+
+
+def draw_rates(axes, rates, style):
+    """Draws the learning rate step by step in place of the curve that is there, from 0 epochs on."""
+    axes.lines[0].remove()
+    axes.plot(*zip(*rates, strict=True), linewidth=1.8, **style.line)
+    axes.set_ylim(0, 1.07 * max(rate for _, rate in rates) or 1)
+    axes.set_xlim(0, axes.get_xlim()[1])
 
 
 def draw_curves(axes, rows, curves):

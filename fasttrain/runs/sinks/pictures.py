@@ -7,9 +7,11 @@ from pathlib import Path
 
 from fasttrain.train.events import Epoch, Finish, Sink, Start
 from fasttrain.train.rows import Row
+from fasttrain.train.schedules import learning_rate
 
 # Drawing costs a second: between epochs it may take this share of the time.
 DRAWING_SHARE = 0.005
+RATES_SHOWN = 600  # points of the learning rate's curve, about one for each pixel
 
 
 class PicturesSink(Sink):
@@ -51,13 +53,20 @@ class PicturesSink(Sink):
 
         started = time.perf_counter()
         if rows:
-            self._draw(draw_results, "results.png", rows, title=title(self.run))
+            self._draw(draw_results, "results.png", rows, title=title(self.run), rates=rates(self.run, len(rows)))
         self.drawn_at = time.perf_counter()
         self.cost = self.drawn_at - started
 
     def _draw(self, draw, name, *content, **options):
         draw(*content, path=self.folder / name, **options)
         self.announce(self.folder / name)
+
+
+def rates(run: Start, epochs: int) -> list[tuple[float, float]]:
+    """Returns the learning rate over the first epochs of a run, at a few hundred of their steps, as (epochs, rate)."""
+    steps = run.steps_per_epoch
+    shown = range(0, epochs * steps, max(1, epochs * steps // RATES_SHOWN))
+    return [((step + 0.5) / steps, learning_rate(run.config, step, steps)) for step in shown]
 
 
 def title(run: Start) -> str:

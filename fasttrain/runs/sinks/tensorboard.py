@@ -1,4 +1,4 @@
-"""TensorBoard event files in `<run folder>/tb`: one `tensorboard --logdir runs` shows all runs side by side."""
+"""TensorBoard event files in the run folder: `tensorboard --logdir runs` shows all runs, named by their folders."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ TAGS = {
 }
 # Counted in optimizer steps, all others in epochs.
 STEP_TAGS = {"loss": "steps/train_loss", "lr": "steps/lr"}
-# Written when a run ends, anew after each resume.
+# Written when a run ends, anew after each resume. A chart of one dot each: their group comes last in the alphabet.
 FINAL_TAGS = {
-    "val_loss": "best/loss", "val_top1": "best/top1", "val_top5": "best/top5", "val_macro_f1": "best/macro_f1",
-    "val_top1_tta": "best/top1_tta",
+    "val_loss": "val_best/loss", "val_top1": "val_best/top1", "val_top5": "val_best/top5",
+    "val_macro_f1": "val_best/macro_f1", "val_top1_tta": "val_best/top1_tta",
 }
+OLD_FINAL = "best/"  # what these tags began with in version 0.1
 # TensorBoard shows about a thousand points of a curve, and each one costs 0.1 ms.
 POINTS_PER_EPOCH = 50
 
@@ -46,9 +47,10 @@ class TensorBoardSink(Sink):
         from torch.utils.tensorboard import FileWriter
 
         self.last_epoch = len(start.rows)
+        events = event_folder(self.folder)
         if start.rows:
-            rewind(self.folder / "tb", self.last_epoch, self.last_epoch * start.steps_per_epoch)
-        self.writer = FileWriter(self.folder / "tb", max_queue=1000, flush_secs=30)
+            rewind(events, self.last_epoch, self.last_epoch * start.steps_per_epoch)
+        self.writer = FileWriter(events, max_queue=1000, flush_secs=30)
         started, self.ended = session(start.config)
         self._add(started, 0)
         if not start.rows and start.model_for_graph is not None:
@@ -85,6 +87,11 @@ class TensorBoardSink(Sink):
             self.writer.add_graph(trace(model, example))
         except Exception as error:  # a picture of the network is not worth a run
             print(f"warning: TensorBoard gets no graph: {type(error).__name__}: {str(error)[:200]!r}", file=sys.stderr)
+
+
+def event_folder(folder: Path) -> Path:
+    """Returns where a run folder has its event files: `tb` inside of it in runs that version 0.1 began."""
+    return folder / "tb" if (folder / "tb").is_dir() else folder
 
 
 def scalars(row, tags):
@@ -142,7 +149,7 @@ def rewind(folder, epochs, steps):
     def outdated(tag, step):
         if tag in STEP_TAGS.values():
             return step > steps
-        return step > epochs or tag in FINAL_TAGS.values() or tag.startswith("_hparams_/")
+        return step > epochs or tag in FINAL_TAGS.values() or tag.startswith((OLD_FINAL, "_hparams_/"))
 
     for path in sorted(folder.glob("events.out.tfevents.*")):
         part = path.with_name("rewinding")

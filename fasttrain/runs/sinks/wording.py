@@ -5,27 +5,28 @@ from __future__ import annotations
 import textwrap
 from dataclasses import asdict
 
-from fasttrain.format import duration, number, size
+from fasttrain.format import count, duration, number, size
 from fasttrain.train.events import Finish, Start
 
 WIDTH = 80
+LEGEND = "  * best top-1 so far"  # of the stars in the table
 
 
-def entry(label, text):
+def entry(label, text, width):
     """A label and its text, wrapped and aligned."""
-    return textwrap.wrap(text, WIDTH - 1, initial_indent=f"  {label:<8} ", subsequent_indent=" " * 11,
+    return textwrap.wrap(text, width - 1, initial_indent=f"  {label:<8} ", subsequent_indent=" " * 11,
                          break_long_words=False, break_on_hyphens=False)
 
 
-def block(title, entries):
-    """Lines: the title, then each (label, text) that has a text."""
-    return [title] + [line for label, text in entries if text for line in entry(label, text)]
+def block(title, entries, width):
+    """Lines of fewer than `width` characters: the title, then each (label, text) that has a text."""
+    return [title] + [line for label, text in entries if text for line in entry(label, text, width)]
 
 
 def describe_recipe(run: Start) -> str:
     """Returns the optimisation in one sentence."""
     config = run.config
-    parts = [f"{config.epochs} epochs of {run.steps_per_epoch} steps", f"batch {config.batch_size}",
+    parts = [f"{count(config.epochs, 'epoch')} of {count(run.steps_per_epoch, 'step')}", f"batch {config.batch_size}",
              f"peak lr {config.lr:g}"]
     if config.sizes != "off":
         parts.append(f"sizes {config.sizes}")
@@ -43,11 +44,11 @@ def describe_data(run: Start) -> str:
     """Returns the data in one sentence."""
     side, data = run.config.image_size, run.config.data
     return (f"{run.train_images:,} training and {run.val_images:,} validation images of {side}x{side}, "
-            f"{run.num_classes} classes" + (f", from {data}" if data else ""))
+            f"{count(run.num_classes, 'class')}" + (f", from {data}" if data else ""))
 
 
-def start_lines(run: Start) -> list[str]:
-    """Returns the block that opens a run."""
+def start_lines(run: Start, width: int = WIDTH) -> list[str]:
+    """Returns the block that opens a run, wrapped to `width` characters."""
     compiled = "not compiled" if run.compile == "off" else f"compiled ({run.compile})"
     entries = [
         ("data", describe_data(run)),
@@ -56,9 +57,10 @@ def start_lines(run: Start) -> list[str]:
         *[("", note) for note in run.notes],
         ("folder", str(run.folder)),
     ]
-    if run.rows:
-        entries.append(("resumed", f"after epoch {len(run.rows)} of {run.config.epochs}"))
-    return block(f"{run.config.variant}, {run.parameters:,} parameters", entries)
+    if run.rows or run.step_in_epoch:
+        part = f" + {count(run.step_in_epoch, 'step')}" if run.step_in_epoch else ""
+        entries.append(("resumed", f"after epoch {len(run.rows)}{part} of {count(run.config.epochs, 'epoch')}"))
+    return block(f"{run.config.variant}, {run.parameters:,} parameters", entries, width)
 
 
 def estimate_line(pace):
@@ -71,9 +73,9 @@ def estimate_line(pace):
     return f"{line} ({pace.images_per_second():,.0f} images/s, data wait {pace.data_wait():.1%})"
 
 
-def table_header():
-    """The two lines above the table of epochs."""
-    return [f"{'':16}{'train':>14}{'validation':>29}",
+def table_header(starred=True):
+    """The two lines above the table of epochs; `starred` where a star is to come and needs its legend."""
+    return [f"{'':16}{'train':>14}{'validation':>29}" + (LEGEND if starred else ""),
             f"{'epoch':>7}{'lr':>9}{'loss':>7}{'top-1':>7}{'loss':>8}{'top-1':>7}{'top-5':>7}{'F1':>7}"
             f"{'img/s':>7}{'wait':>6}{'time':>7}"]
 
@@ -108,8 +110,8 @@ def speed(finish: Finish) -> str:
             f"compiling {duration(finish.compile_seconds)}, peak memory {size(finish.peak_memory_bytes)}")
 
 
-def finish_lines(run: Start, finish: Finish) -> list[str]:
-    """Returns the block that closes a run."""
+def finish_lines(run: Start, finish: Finish, width: int = WIDTH) -> list[str]:
+    """Returns the block that closes a run, wrapped to `width` characters."""
     best, final = finish.best, finish.final
     again = "the same command with --resume auto continues it" if finish.status == "interrupted" else ""
     return block(f"{finish.status} in {duration(finish.seconds)}", [
@@ -118,4 +120,4 @@ def finish_lines(run: Start, finish: Finish) -> list[str]:
         ("speed", speed(finish)),
         ("folder", str(run.folder)),
         ("resume", again),
-    ])
+    ], width)

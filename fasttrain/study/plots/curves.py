@@ -8,6 +8,7 @@ import numpy as np
 
 from fasttrain import plotting
 from fasttrain.runs.run import Run
+from fasttrain.runs.sinks.tensorboard import event_folder
 from fasttrain.study.plots.variants import Study, Variant, finished, mean_rows, only_finished, panels
 
 STEP_TAG = "steps/train_loss"
@@ -133,7 +134,7 @@ def step_losses(run: Run) -> tuple[np.ndarray, np.ndarray]:
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
     losses, last = {}, run.rows[-1]
-    for path in sorted((run.folder / "tb").glob("events.out.tfevents.*")):
+    for path in sorted(event_folder(run.folder).glob("events.out.tfevents.*")):
         for event in LegacyEventFileLoader(str(path)).Load():
             for value in event.summary.value:
                 if value.tag == STEP_TAG:

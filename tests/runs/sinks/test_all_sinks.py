@@ -15,6 +15,11 @@ from fasttrain.runs.sinks.pictures import PicturesSink
 from fasttrain.runs.sinks.tensorboard import TensorBoardSink
 
 
+def names(folder):
+    """The files of a run folder; that of TensorBoard, named by time, host and process, as "events"."""
+    return {"events" if path.name.startswith("events.out.tfevents.") else path.name for path in folder.iterdir()}
+
+
 def test_a_run_folder_holds_everything_and_its_card_embeds_the_pictures(fabricated, tmp_path):
     sinks = [TextSink(io.StringIO()), LogSink(tmp_path), FilesSink(tmp_path), PicturesSink(tmp_path),
              TensorBoardSink(tmp_path)]
@@ -22,9 +27,9 @@ def test_a_run_folder_holds_everything_and_its_card_embeds_the_pictures(fabricat
     start = fabricated.start(tmp_path, epochs=3, train_batch=(images, np.array([0, 1, 2, 3])))
     fabricated.play(sinks, start)
     assert "warning" not in (tmp_path / "log.txt").read_text()
-    assert {path.name for path in tmp_path.iterdir()} == {
+    assert names(tmp_path) == {
         "card.md", "confusion.png", "env.json", "log.txt", "metrics.jsonl", "per_class.png", "predictions.npy",
-        "results.csv", "results.png", "tb", "train_batch.png"}
+        "results.csv", "results.png", "events", "train_batch.png"}
     card = (tmp_path / "card.md").read_text()
     assert set(re.findall(r"!\[.+?\]\((.+?)\)", card)) == {path.name for path in tmp_path.glob("*.png")}
     assert "```sh\nfasttrain run --arch resnet18 --head maxpool" in card
@@ -63,8 +68,8 @@ def test_sinks_need_no_order(fabricated, tmp_path):
         sinks = [LogSink(folder), FilesSink(folder), PicturesSink(folder), TensorBoardSink(folder)][::order]
         images = np.zeros((4, 64, 64, 3), np.uint8)
         fabricated.play(sinks, fabricated.start(folder, 2, train_batch=(images, np.arange(4))))
-        held.append({path.name for path in folder.iterdir()})
-        events = EventAccumulator(str(folder / "tb"), size_guidance={"images": 0}).Reload()
+        held.append(names(folder))
+        events = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
         assert {tag.removeprefix("pictures/") for tag in events.Tags()["images"]} == \
             {path.stem for path in folder.glob("*.png")}
     assert held[0] == held[1]

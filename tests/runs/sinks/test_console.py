@@ -39,6 +39,43 @@ def test_plain_output_has_no_control_codes_and_a_line_for_each_epoch(fabricated,
                for line in lines)
 
 
+def test_on_a_wide_terminal_the_header_uses_its_width(fabricated, tmp_path, plain_environment, monkeypatch):
+    folder, lines = tmp_path / ("f" * 60), {}
+    for columns in (60, 160):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        terminal = Terminal()
+        fabricated.play([LiveSink(terminal)], fabricated.start(folder, epochs=1))
+        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue()).replace("\r", "")
+        lines[columns] = [line for line in shown.splitlines() if line.startswith("  recipe ")]
+    assert all(len(line) < 60 for line in lines[60])
+    assert all(80 < len(line) < 160 and line.endswith("label smoothing 0.1") for line in lines[160])
+
+
+@pytest.mark.parametrize("rows, steps, says", [(1, 9, "after epoch 1 + 9 steps of 3 epochs"), (0, 1, "0 + 1 step of"),
+                                               (2, 0, "after epoch 2 of 3 epochs"), (0, 0, None)])
+def test_a_resumed_run_says_where_it_goes_on(rows, steps, says, fabricated, tmp_path):
+    start = fabricated.start(tmp_path, epochs=3, resumed_from=rows, step_in_epoch=steps)
+    told = [line for line in wording.start_lines(start) if line.startswith("  resumed")]
+    assert len(told) == (says is not None) and all(says in line for line in told)
+
+
+def test_one_is_no_plural(fabricated, tmp_path):
+    assert [format.count(n, noun) for n, noun in ((1, "epoch"), (0, "epoch"), (1, "class"), (2000, "class"))] == [
+        "1 epoch", "0 epochs", "1 class", "2,000 classes"]
+    assert not re.search(r"\b1 epochs", "\n".join(wording.start_lines(fabricated.start(tmp_path, epochs=1))))
+
+
+def test_the_legend_of_the_star_comes_once_and_before_the_first(fabricated, tmp_path):
+    for late in (False, True):
+        stream = io.StringIO()
+        fabricated.play([TextSink(stream)], fabricated.start(tmp_path, epochs=4, resumed_from=1),
+                        row=lambda epoch, late=late: fabricated.row(epoch) | (
+                            {"val_top1": 1.0} if late and epoch == 2 else {}))
+        starred = [line for line in stream.getvalue().splitlines() if "*" in line]
+        assert starred[0].endswith(wording.LEGEND) and all(line.endswith("s*") for line in starred[1:])
+        assert len(starred) == 4 - late
+
+
 @pytest.mark.parametrize("loss", [0.0001, 5.2983, 99.9999, 65259.77, 3.4e38])
 def test_the_columns_stand_under_their_heads_whatever_the_loss(loss, fabricated):
     values = fabricated.row(1) | {"train_loss": loss, "val_loss": loss, "lr": 1.234e-5, "images_per_second": 312_345.6}

@@ -4,8 +4,9 @@ import pytest
 from PIL import Image
 
 from fasttrain import plotting
-from fasttrain.runs.sinks import curves
+from fasttrain.runs.sinks import curves, pictures
 from fasttrain.train.rows import COLUMNS
+from fasttrain.train.schedules import learning_rate
 
 
 @pytest.fixture
@@ -34,6 +35,23 @@ def test_six_panels_of_the_stated_size_with_a_point_for_each_row_and_no_more(epo
     assert loss.lines[0].get_color() != loss.lines[1].get_color()
     assert loss.lines[0].get_linestyle() != loss.lines[1].get_linestyle()
     assert list(loss.lines[2].get_xdata()) == [epochs, epochs]  # the best epoch
+
+
+def test_the_learning_rate_is_drawn_step_by_step_from_its_warm_up_on(fabricated, figures, tmp_path):
+    start = fabricated.start(tmp_path, epochs=4)
+    rates = pictures.rates(start, 2)
+    assert len(rates) == 2 * fabricated.steps
+    assert rates[0] == (0.5 / fabricated.steps, learning_rate(start.config, 0, fabricated.steps))
+    curves.draw_results(rows(2), tmp_path / "results.png", "a run", rates)
+    [line] = figures[0].axes[4].lines
+    assert list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == rates
+    low, high = figures[0].axes[4].get_ylim()
+    assert low == 0 and high > max(rate for _, rate in rates)
+    assert figures[0].axes[4].get_xlim()[0] == 0
+
+
+def test_a_long_runs_rates_are_thinned(fabricated, tmp_path):
+    assert len(pictures.rates(fabricated.start(tmp_path, epochs=1000), 1000)) < 2 * pictures.RATES_SHOWN
 
 
 def test_sizes_are_bands_from_half_an_epoch_before_to_half_an_epoch_behind(figures, tmp_path):

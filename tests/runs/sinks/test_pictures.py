@@ -11,6 +11,12 @@ def matrix_of(classes):
     return np.random.default_rng(0).multinomial(50, np.ones(classes) / classes, size=classes)
 
 
+@pytest.mark.parametrize("letter", "êéñøßЖλ")
+def test_the_font_of_mosaics_has_the_letters_of_class_names(letter):
+    font = mosaic.font_of(14)
+    assert bytes(font.getmask(letter)) != bytes(font.getmask("\uffff"))
+
+
 @pytest.mark.parametrize("classes", [2, 12, 31, 200])
 def test_confusion_and_per_class_are_drawn_for_any_number_of_classes(classes, tmp_path):
     names = [r"$\frac$", *(f"a rather long name of class {i}, with a synonym" for i in range(1, classes))]

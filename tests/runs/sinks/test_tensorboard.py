@@ -1,6 +1,8 @@
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from torch.utils.tensorboard import SummaryWriter
 
 from fasttrain.runs.sinks.files import FilesSink
 from fasttrain.runs.sinks.pictures import PicturesSink
@@ -12,7 +14,7 @@ def sinks(folder):
 
 
 def read(folder):
-    events = EventAccumulator(str(folder / "tb"), size_guidance={"scalars": 0, "images": 0})
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
     events.Reload()
     return events
 
@@ -39,7 +41,7 @@ def test_the_event_file_holds_scalars_hyperparameters_graph_and_pictures(fabrica
     assert events.Images("pictures/results")[0].encoded_image_string == (tmp_path / "results.png").read_bytes()
     assert events.Tags()["graph"]
     assert {"_hparams_/session_start_info", "_hparams_/session_end_info"} <= set(events.summary_metadata)
-    assert [path.name for path in (tmp_path / "tb").iterdir() if path.is_dir()] == []
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
 def test_a_resumed_run_has_no_doubled_point(fabricated, tmp_path):
@@ -50,8 +52,29 @@ def test_a_resumed_run_has_no_doubled_point(fabricated, tmp_path):
     events = read(tmp_path)
     assert steps_of(events, "loss/val") == [1, 2, 3, 4, 5]
     assert steps_of(events, "steps/lr") == list(range(1, 5 * fabricated.steps + 1))
-    assert steps_of(events, "best/top1") == [5]
+    assert steps_of(events, "val_best/top1") == [5]
     assert events.Tags()["graph"]
+
+
+def test_a_run_is_named_by_its_folder_and_charts_of_one_dot_come_last(fabricated, tmp_path):
+    folder = tmp_path / "runs" / "resnet18_origin" / "1"
+    folder.mkdir(parents=True)
+    fabricated.play([TensorBoardSink(folder)], fabricated.start(folder, epochs=2))
+    runs = EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "runs")).Reload()
+    assert list(runs.Runs()) == ["resnet18_origin/1"]
+    groups = [tag.split("/")[0] for tag in sorted(read(folder).Tags()["scalars"])]
+    assert {tag.split("/")[0] for tag in FINAL_TAGS.values()} == {groups[-1]}
+
+
+def test_a_run_of_version_0_1_goes_on_in_its_folder_without_its_old_final_values(fabricated, tmp_path):
+    (tmp_path / "tb").mkdir()
+    with SummaryWriter(tmp_path / "tb") as writer:
+        writer.add_scalar("best/top1", 9.0, 1)
+        writer.add_scalar("loss/val", 3.5, 1)
+    fabricated.play([TensorBoardSink(tmp_path)], fabricated.start(tmp_path, epochs=2, resumed_from=1))
+    events = read(tmp_path / "tb")
+    assert steps_of(events, "loss/val") == [1, 2] and "best/top1" not in events.Tags()["scalars"]
+    assert not list(tmp_path.glob("events*"))
 
 
 def test_tracing_leaves_the_model_and_the_random_numbers_alone(fabricated, tmp_path):
