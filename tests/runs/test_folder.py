@@ -115,7 +115,7 @@ def test_a_run_is_made_longer(config, tmp_path, epochs_before):
     assert main([*command, "--epochs", "4"]) == 0
     longer = load_run(tmp_path / "run")
     assert longer.status == "done" and longer.rows[:epochs_before] == before
-    wanted = config.replace(epochs=4)
+    wanted = config.replace(epochs=4, threads=longer.config.threads)
     assert longer.config == wanted.replace(lr=longer.config.lr)
     assert [row["lr"] for row in longer.rows[epochs_before:]] == [
         learning_rate(longer.config, 2 * epoch + 1, 2) for epoch in range(epochs_before, 4)]
