@@ -9,11 +9,17 @@ import torch
 
 from tests.nullgpu import nullgpu
 
+if os.environ.get("TRITON_INTERPRET") == "1":
+    from tests.nullgpu import computed
+
+    computed.install()
+
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.gpu_host)
+            if not item.get_closest_marker("computed"):
+                item.add_marker(pytest.mark.gpu_host)
             if nullgpu.LIBRARY is None:
                 item.add_marker(pytest.mark.skip(reason="runs on the null GPU: scripts/test_gpu_host"))
 

@@ -5,10 +5,16 @@ import signal
 from dataclasses import dataclass
 
 import pytest
+import torch
 
 from fasttrain import RunConfig, run
+from fasttrain.data.batch import Batch
 from fasttrain.errors import Interrupted
+from fasttrain.models import build_model
 from fasttrain.observe.events import Sink
+from fasttrain.runtime import resolve
+from fasttrain.train.step import Step
+from tests.helpers import make_split
 from tests.nullgpu import nullgpu
 
 # two whole batches of 1024 and a short one in training; in evaluation one that is padded
@@ -44,7 +50,7 @@ class Configuration:
 
 
 @dataclass(eq=False)
-class Step:
+class StepLog:
     """What the null GPU logged between the ends of two steps of one epoch."""
 
     phase: str  # "train" or "val"
@@ -63,7 +69,7 @@ class Record:
     """The log of a run: everything, and the steps but each epoch's first, before which the loader starts."""
 
     events: list
-    steps: list[Step]
+    steps: list[StepLog]
 
     def of(self, phase):
         """The whole-batch steps of a phase."""
@@ -110,11 +116,32 @@ def record(configuration, folder):
 
 
 def cut(events):
-    """The Steps of a log with marks."""
+    """The StepLogs of a log with marks."""
     last, since = None, 0
     for position, event in enumerate(events):
         if mark := marked(event):
             phase, epoch, index = mark[0], int(mark[1]), int(mark[2])
             if last == (phase, epoch, index - 1):
-                yield Step(phase, epoch, index, events[since:position])
+                yield StepLog(phase, epoch, index, events[since:position])
             last, since = (phase, epoch, index), position + 1
+
+
+SMALL = make_split(12, 32, 10)
+SMALL_BATCH = 4
+
+
+def make_step(device, arch, precision, compile_mode, prepare, **settings):
+    """A Step on small images. prepare: gets the model first."""
+    torch._dynamo.reset()
+    config = RunConfig(arch=arch, batch_size=SMALL_BATCH, lr=0.01, image_size=32, device=device, precision=precision,
+                       compile=compile_mode, **settings)
+    model = build_model(arch, "origin", 10, 32, seed=0)
+    prepare(model)
+    return Step(model, config, resolve(config), SMALL, 3, len(SMALL))
+
+
+def make_batch(device, number=0):
+    """The Batch `number`, from 0 to 2."""
+    indices = torch.arange(number * SMALL_BATCH, (number + 1) * SMALL_BATCH)
+    images = torch.from_numpy(SMALL.pixels[SMALL.rows[indices.numpy()]])
+    return Batch(images.to(device), torch.from_numpy(SMALL.labels)[indices].to(device), indices.to(device), SMALL_BATCH)

@@ -1,1 +1,10 @@
-"""Lets the null GPU compute, on the CPU: generated kernels by triton's interpreter, native ones by the CPU's operators."""
+"""The null GPU computes, on the CPU: generated kernels by triton's interpreter, native ones by the CPU's operators."""
+
+from tests.nullgpu.computed import jobs, kernels, operators
+
+
+def install():
+    """From here on, for the rest of the process. Needs TRITON_INTERPRET=1."""
+    jobs.install()
+    kernels.install()
+    operators.install()

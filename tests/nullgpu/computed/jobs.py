@@ -1,15 +1,19 @@
-"""Work computed in place of kernels: done when it is handed to a stream, or in a capture at each launch of the graph."""
+"""Work computed in place of kernels: when it is handed to a stream, or in a capture at each launch of the graph."""
 
 import contextlib
 import ctypes
+import itertools
 
 from tests.nullgpu.nullgpu import LIBRARY
 
 JOBS, ERRORS = {}, []
+DONE = set()
+NUMBERS = itertools.count()
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_longlong)
 def compute(number):
+    DONE.add(number)
     try:
         JOBS[number]()
     except BaseException as error:  # it cannot pass through C; see `raise_errors`
@@ -22,9 +26,12 @@ def install():
 
 def submit(stream, function):
     """Lets `function()` take its turn on a stream, given by its handle."""
-    JOBS[len(JOBS)] = function
-    if LIBRARY.nullgpu_compute(ctypes.c_void_p(stream), ctypes.c_longlong(len(JOBS) - 1)):
+    number = next(NUMBERS)
+    JOBS[number] = function
+    if LIBRARY.nullgpu_compute(ctypes.c_void_p(stream), ctypes.c_longlong(number)):
         raise RuntimeError("the capture that this was computed for has failed")
+    if number in DONE:  # else it belongs to a graph
+        DONE.discard(number), JOBS.pop(number)
     raise_errors()
 
 

@@ -35,14 +35,23 @@ def run(self, *args, stream, **kwargs):
 
 
 def large_blocks(kernel, args):
-    """The kernel's first configuration with blocks as large as its sizes call for: the interpreter pays by the block."""
-    sizes = {name: value for name, value in zip(kernel.fn.arg_names, args, strict=False) if name.endswith("numel")}
-    blocks, room = dict(kernel.configs[0].kwargs), LARGEST_BLOCK
-    for name in blocks:  # XBLOCK for xnumel
-        if size := sizes.get(name.removesuffix("BLOCK").lower() + "numel"):
-            blocks[name] = max(blocks[name], min(triton.next_power_of_2(size), room))
-        room = max(room // blocks[name], 1)
+    """The blocks of the kernel's first configuration, enlarged to its sizes: the interpreter pays by the block."""
+    sizes = {name.removesuffix("numel").upper() + "BLOCK": max(value, 1)
+             for name, value in zip(kernel.fn.arg_names, args, strict=False) if name.endswith("numel")}
+    blocks = dict(kernel.configs[0].kwargs)
+    room = LARGEST_BLOCK
+    for name in sizes.keys() - blocks.keys():  # what the kernel takes whole
+        room //= triton.next_power_of_2(sizes[name])
+    for name in sizes.keys() & blocks.keys():
+        blocks[name] = max(blocks[name], min(block_for(sizes[name]), room))
+        room //= blocks[name]
     return blocks
+
+
+def block_for(size):
+    """The power of two that holds `size`; if a large one divides it, that: the kernel then masks nothing."""
+    divisor = size & -size
+    return divisor if divisor >= 1024 else triton.next_power_of_2(size)
 
 
 def patched_once(patch):

@@ -37,7 +37,7 @@ def replace(name):
 
     def call(keys, *args, **kwargs):
         boxed = [scalar_tensor(value, args[0]) if takes_tensor and isinstance(value, (bool, int, float)) else value
-                 for value, takes_tensor in zip(args, tensors)]
+                 for value, takes_tensor in zip(args, tensors, strict=False)]
         if getattr(INSIDE, "operator", False):  # an operator that another one is made of
             return kernel.call_boxed(keys, *boxed, **kwargs)
         with inside():
@@ -51,17 +51,18 @@ def replace(name):
 
 
 def compute(name, function, given, outputs):
-    args, kwargs = given
-    if name in IN_FP32:
-        args, kwargs = tree_map(in_fp32, (args, kwargs))
+    """Calls the operator on tensors of the CPU; what it returns goes to `outputs`."""
+    args, kwargs = tree_map(in_fp32, given) if name in IN_FP32 else given
     if name == "aten::cudnn_convolution":
         x, weight, padding, stride, dilation, groups, *_ = args
         result = torch.nn.functional.conv2d(x, weight, None, stride, padding, dilation, groups)
     else:
         result = function(*args, **kwargs)
-    computed = [leaf for leaf in tree_leaves(result) if torch.is_tensor(leaf)]
-    for output, value in zip(outputs, computed if outputs else (), strict=True):
-        output.copy_(value)
+    if outputs:
+        for output, value in zip(outputs, filter(torch.is_tensor, tree_leaves(result)), strict=True):
+            output.copy_(value)
+    elif name in IN_FP32:  # it wrote to a copy
+        given[1]["out"].copy_(kwargs["out"])
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Runs at the start of every Python process of scripts/test_gpu_host: gives a training on the null GPU something to log.
+"""Runs at the start of every Python process of scripts/test_gpu_host: a training on the null GPU needs some metrics.
 
 The null GPU counts no images, and a mean over none of them is an error. Where the sums of an epoch are those of no
 image, these stand for them.
