@@ -140,10 +140,11 @@ EXPORTED cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const h
     auto descriptor = (Descriptor *)handle;
     int64_t there = 0;
     auto set = descriptor->attributes.find(name);
-    if (name == CUDNN_ATTR_ENGINEHEUR_RESULTS || (name == CUDNN_ATTR_ENGINECFG_ENGINE && set == descriptor->attributes.end())) {
-        there = 1;  // a search finds one configuration; a found configuration has an engine
+    bool found = set != descriptor->attributes.end();
+    if (name == CUDNN_ATTR_ENGINEHEUR_RESULTS || (name == CUDNN_ATTR_ENGINECFG_ENGINE && !found)) {
+        there = 1;  // a search finds one configuration; a configuration that was found has an engine
         if (elements && room && *(Descriptor **)elements) (*(Descriptor **)elements)->source = descriptor;
-    } else if (set != descriptor->attributes.end()) {
+    } else if (found) {
         there = set->second.size() / width(type);
         if (elements) memcpy(elements, set->second.data(), std::min<size_t>(set->second.size(), room * width(type)));
     } else if (type == CUDNN_TYPE_INT64 && elements && room) {  // such as a plan's workspace

@@ -40,6 +40,9 @@ private:
 // Logs what the host asked for beside any stream.
 void note(const Entry &entry);
 
+// Whether kernels are computed, by whatever nullgpu_computed_by named.
+bool computing();
+
 // Held by everything that reads or changes the state of the device; never while foreign code runs.
 std::recursive_mutex &state();
 using Lock = std::lock_guard<std::recursive_mutex>;
@@ -89,7 +92,9 @@ cudaError_t break_capture(Graph *graph, cudaError_t error, const std::string &re
 
 int next_id();  // for streams and graphs
 
-// --- properties.cpp, cubin.cpp
+// --- memory.cpp, properties.cpp, cubin.cpp
+
+void fill(void *to, int value, size_t bytes);  // memset that spares the pages of device memory
 
 int attribute(int number);  // a cudaDeviceAttr, or the CUdevice_attribute of the same number
 

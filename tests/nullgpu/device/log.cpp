@@ -65,6 +65,8 @@ void note(const Entry &entry) {
     lines().push_back(entry.line());
 }
 
+bool computing() { return COMPUTE != nullptr; }
+
 // Forgets the log.
 EXPORTED void nullgpu_reset() {
     Lock lock(state());

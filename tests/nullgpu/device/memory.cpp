@@ -52,20 +52,10 @@ bool never_written(const void *pointer, size_t bytes) {
     return true;
 }
 
-void fill(void *to, int value, size_t bytes) {
-    if (value != 0 || bytes < LARGE || !on_device(to)) {
-        memset(to, value, bytes);
-        return;
-    }
-    auto start = (char *)to, end = start + bytes;
-    auto first = (char *)((uintptr_t(start) + PAGE - 1) / PAGE * PAGE), last = (char *)(uintptr_t(end) / PAGE * PAGE);
-    memset(start, 0, first - start);
-    madvise(first, last - first, MADV_DONTNEED);
-    memset(last, 0, end - last);
-}
-
+// A truth value reads as false where nothing is computed, so that a run takes the same course each time.
 void move(void *to, const void *from, size_t bytes) {
-    if (bytes >= LARGE && on_device(to) && on_device(from) && never_written(from, bytes)) fill(to, 0, bytes);
+    if (bytes == 1 && on_device(from) && !on_device(to) && !computing()) *(char *)to = 0;
+    else if (bytes >= LARGE && on_device(to) && on_device(from) && never_written(from, bytes)) fill(to, 0, bytes);
     else memmove(to, from, bytes);
 }
 
@@ -84,6 +74,18 @@ void unpin(void *pointer) {
 }
 
 }  // namespace
+
+void fill(void *to, int value, size_t bytes) {
+    if (value != 0 || bytes < LARGE || !on_device(to)) {
+        memset(to, value, bytes);
+        return;
+    }
+    auto start = (char *)to, end = start + bytes;
+    auto first = (char *)((uintptr_t(start) + PAGE - 1) / PAGE * PAGE), last = (char *)(uintptr_t(end) / PAGE * PAGE);
+    memset(start, 0, first - start);
+    madvise(first, last - first, MADV_DONTNEED);
+    memset(last, 0, end - last);
+}
 
 // --- allocating
 
@@ -167,4 +169,6 @@ EXPORTED cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *fr
 EXPORTED cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream) {
     return submit(stream_of(stream), Entry("fill").with("bytes", bytes), [=] { fill(to, value, bytes); });
 }
-EXPORTED cudaError_t cudaMemset(void *to, int value, size_t bytes) { return cudaMemsetAsync(to, value, bytes, nullptr); }
+EXPORTED cudaError_t cudaMemset(void *to, int value, size_t bytes) {
+    return cudaMemsetAsync(to, value, bytes, nullptr);
+}
