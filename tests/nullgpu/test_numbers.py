@@ -12,8 +12,8 @@ from tests.nullgpu.training import make_batch, make_step
 pytestmark = pytest.mark.computed
 # How much of each residual branch is left: with all of it rounding in fp32 changes resnet50's gradients by 7 %.
 BRANCH = 0.01
-# Largest relative error of any tensor: so far, at this BRANCH, lie gradients of the CPU in fp32 from those in fp64, where
-# a ReLU falls to the other side.
+# Largest relative error of any tensor. In resnet50 the CPU's own gradients in fp32 lie that far from those in fp64: here
+# and there a ReLU falls to the other side.
 LIMITS = {"resnet18": 1e-4, "resnet50": 1e-2}
 
 
@@ -36,9 +36,8 @@ def damp(model):
 
 def pair(arch, precision, **settings):
     """The captured step on the null GPU, and the CPU's in fp32, of the same network."""
-    captured = make_step("cuda", arch, precision, "reduce-overhead", damp, **settings)
-    captured.warm_up(make_batch("cuda"), make_batch("cuda"), pytest.fail)
-    return captured, make_step("cpu", arch, "fp32", "off", damp, **settings)
+    return (make_step("cuda", arch, precision, "reduce-overhead", damp, **settings),
+            make_step("cpu", arch, "fp32", "off", damp, **settings))
 
 
 def follow(reference, step):

@@ -14,16 +14,16 @@ from tests.nullgpu.training import Configuration, record
 
 BFLOAT16 = 9  # a cudnnDataType_t
 BUDGET = Path(__file__).parent / "budget.json"
-ARCHS, HEADS, RECIPES = ("resnet18", "resnet50"), ("origin", "maxpool", "dropout"), ("fast", "seed")
+ARCHS, HEADS, RECIPES = ("resnet18", "resnet50"), ("origin", "maxpool", "dropout"), ("fast", "original")
 ALL = [Configuration(*values) for values in
        itertools.product(ARCHS, HEADS, RECIPES, (False, True), (False, True))]
 # every pair of two values occurs
 CHOICE = [
     Configuration("resnet18", "origin", "fast", extras=False, resumed=True),
-    Configuration("resnet50", "origin", "seed", extras=True, resumed=False),
+    Configuration("resnet50", "origin", "original", extras=True, resumed=False),
     Configuration("resnet18", "maxpool", "fast", extras=True, resumed=False),
-    Configuration("resnet50", "maxpool", "seed", extras=False, resumed=True),
-    Configuration("resnet18", "dropout", "seed", extras=False, resumed=False),
+    Configuration("resnet50", "maxpool", "original", extras=False, resumed=True),
+    Configuration("resnet18", "dropout", "original", extras=False, resumed=False),
     Configuration("resnet50", "dropout", "fast", extras=True, resumed=True),
 ]
 CONFIGURATIONS = ALL if os.environ.get("NULLGPU_CONFIGURATIONS") == "all" else CHOICE
@@ -64,21 +64,20 @@ def test_a_step_is_one_captured_graph(run, phase):
 
 
 def test_nothing_waits_between_two_steps(run):
-    """The short batch included, once it has been seen: its kernels are searched in the first epoch."""
     assert run.steps
     for step in run.steps:
-        if not (step.short and step.epoch == min(s.epoch for s in run.steps)):
-            assert nullgpu.waits(step.events) == []
+        assert nullgpu.waits(step.events) == []
 
 
 def test_no_call_is_forbidden_or_unknown(run):
     assert [event.name for event in run.events if event.kind in ("error", "unanswered")] == []
 
 
-def test_nothing_is_compiled_or_captured_after_the_first_epoch(run):
-    later = run.since(min(step.epoch for step in run.steps))
-    assert [event.name for event in later if event.kind in ("load", "begin capture")] == []
-    assert nullgpu.graphs(later)
+def test_nothing_is_compiled_or_captured_after_the_first_step(run):
+    """The short last batch included."""
+    late = run.after_the_first_step()
+    assert [event.name for event in late if event.kind in ("load", "begin capture")] == []
+    assert nullgpu.graphs(late)
 
 
 @pytest.mark.parametrize("phase", ["train", "val"])
@@ -115,9 +114,17 @@ def test_the_graph_has_no_more_nodes_than_budget_json_grants(configuration, run,
         assert sum(found.values()) <= sum(granted.values()), f"found {found}, granted {granted}"
 
 
+def test_every_size_of_a_run_is_compiled_and_captured_before_its_first_step(tmp_path):
+    found = record(Configuration("resnet18", "origin", "fast", sizes="32x1,48x1,64x1"), tmp_path / "run")
+    graphs = [nullgpu.graphs(step.events) for step in found.of("train")]
+    assert len(graphs) == 3 == len({number for [number] in graphs})
+    late = found.after_the_first_step()
+    assert [event.name for event in late if event.kind in ("load", "begin capture")] == []
+
+
 def test_the_recipe_of_the_original_as_it_is_waits_for_nothing(tmp_path):
     """It is eager, in fp32 and NCHW."""
-    found = record(Configuration("resnet18", "origin", "seed", compiled=False), tmp_path / "run")
+    found = record(Configuration("resnet18", "origin", "original", compiled=False), tmp_path / "run")
     later = [step for step in found.steps if step.epoch > 1]
     assert len(later) >= 4
     for step in later:

@@ -11,8 +11,9 @@ from fasttrain import RunConfig, run
 from fasttrain.data.batch import Batch
 from fasttrain.errors import Interrupted
 from fasttrain.models import build_model
-from fasttrain.observe.events import Sink
 from fasttrain.runtime import resolve
+from fasttrain.train.compile import warm_up
+from fasttrain.train.events import Sink
 from fasttrain.train.step import Step
 from tests.helpers import make_split
 from tests.nullgpu import nullgpu
@@ -28,7 +29,7 @@ class Configuration:
     """A form of the training step.
 
     extras: with mixing, averaged weights and mirror images. resumed: of a run that was stopped and continued. compiled:
-    and captured; else as the recipe has it.
+    and captured; else as the recipe has it. sizes: of the images, by epoch.
     """
 
     arch: str
@@ -37,6 +38,7 @@ class Configuration:
     extras: bool = False
     resumed: bool = False
     compiled: bool = True
+    sizes: str = "off"
 
     def __str__(self):
         words = [self.arch, self.head, self.recipe, "extras" * self.extras, "resumed" * self.resumed]
@@ -45,7 +47,7 @@ class Configuration:
     def run_config(self, out):
         """The RunConfig, with a short last batch in each epoch."""
         return RunConfig(arch=self.arch, head=self.head, recipe=self.recipe, data=DATA, batch_size=BATCH, lr=0.1,
-                         drop_last=False, epochs=EPOCHS, device="cuda", out=str(out),
+                         drop_last=False, epochs=EPOCHS, sizes=self.sizes, device="cuda", out=str(out),
                          **(EXTRAS if self.extras else {}), **({"compile": "reduce-overhead"} if self.compiled else {}))
 
 
@@ -75,10 +77,9 @@ class Record:
         """The whole-batch steps of a phase."""
         return [step for step in self.steps if step.phase == phase and not step.short]
 
-    def since(self, epoch):
-        """The events after the end of an epoch's training."""
-        ends = [i for i, event in enumerate(self.events) if marked(event) == ["train", str(epoch), str(STEPS)]]
-        return self.events[ends[0] + 1:]
+    def after_the_first_step(self):
+        """The events after the end of the first training step."""
+        return self.events[[marked(event) is not None for event in self.events].index(True) + 1:]
 
 
 class Marks(Sink):
@@ -131,13 +132,15 @@ SMALL_BATCH = 4
 
 
 def make_step(device, arch, precision, compile_mode, prepare, **settings):
-    """A Step on small images. prepare: gets the model first."""
+    """A Step on small images, warmed up. prepare: gets the model first."""
     torch._dynamo.reset()
     config = RunConfig(arch=arch, batch_size=SMALL_BATCH, lr=0.01, image_size=32, device=device, precision=precision,
                        compile=compile_mode, **settings)
     model = build_model(arch, "origin", 10, 32, seed=0)
     prepare(model)
-    return Step(model, config, resolve(config), SMALL, 3, len(SMALL))
+    step = Step(model, config, resolve(config), SMALL, 3, len(SMALL))
+    warm_up(step, [make_batch(device)], make_batch(device), pytest.fail)
+    return step
 
 
 def make_batch(device, number=0):
