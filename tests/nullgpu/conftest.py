@@ -9,11 +9,6 @@ import torch
 
 from tests.nullgpu import nullgpu
 
-if os.environ.get("TRITON_INTERPRET") == "1":
-    from tests.nullgpu import computed
-
-    computed.install()
-
 
 def pytest_collection_modifyitems(items):
     for item in items:

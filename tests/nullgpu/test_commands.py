@@ -16,7 +16,8 @@ STAGES = ("env", "step", "loader", "profile", "e2e", "ablation")
 
 def done(*words, cwd):
     """Runs a command to its end; its output. One compiling thread: a pool of processes each would fill the memory."""
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{os.environ['PYTHONPATH']}", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{os.environ['PYTHONPATH']}",
+                   "TORCHINDUCTOR_COMPILE_THREADS": "1"}
     finished = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900)
     assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-4000:]
     assert "failed, training goes on" not in finished.stdout + finished.stderr

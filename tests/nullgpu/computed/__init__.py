@@ -4,7 +4,12 @@ from tests.nullgpu.computed import jobs, kernels, operators
 
 
 def install():
-    """From here on, for the rest of the process. Needs TRITON_INTERPRET=1."""
+    """Computes from here on, for the rest of the process. Needs TRITON_INTERPRET=1."""
     jobs.install()
     kernels.install()
     operators.install()
+
+
+def pytest_configure():
+    """As a plugin of pytest: before any test is collected."""
+    install()
