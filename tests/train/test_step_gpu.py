@@ -46,7 +46,7 @@ def train(step, batches, steps=8):
 def test_captured_equals_eager(precision, tolerance, extras):
     eager, captured = (make_step(mode, precision=precision, **extras) for mode in ("off", "reduce-overhead"))
     warm_up(captured, [make_batch()], make_batch(), no_warning)
-    assert isinstance(captured.launch_train[32], Captured) and isinstance(captured.launch_eval, Captured)
+    assert isinstance(captured.launch_train[64], Captured) and isinstance(captured.launch_eval, Captured)
     batches = [make_batch(), make_batch(40)]
     train(eager, batches, 4), train(captured, batches, 4)
     torch.testing.assert_close(captured.losses, eager.losses, rtol=tolerance, atol=tolerance)
@@ -98,7 +98,7 @@ def test_the_compiled_forms_of_both_networks_capture():
     for arch in ("resnet18", "resnet50"):
         step = make_step("reduce-overhead", "maxpool", "bf16", arch)
         warm_up(step, [make_batch()], make_batch(), no_warning)
-        assert isinstance(step.launch_train[32], Captured) and isinstance(step.launch_eval, Captured)
+        assert isinstance(step.launch_train[64], Captured) and isinstance(step.launch_eval, Captured)
         train(step, [make_batch()])
         assert step.losses.isfinite().all()
 
