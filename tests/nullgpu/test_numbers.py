@@ -12,8 +12,8 @@ from tests.nullgpu.training import make_batch, make_step
 pytestmark = pytest.mark.computed
 # How much of each residual branch is left: with all of it rounding in fp32 changes resnet50's gradients by 7 %.
 BRANCH = 0.01
-# Largest relative error of any tensor. In resnet50 ReLUs of inputs near 0 open or close: the CPU's own gradients in fp32
-# lie that far from those in fp64.
+# Largest relative error of any tensor. In resnet50 ReLUs of inputs near 0 open or close: so far lie the CPU's own
+# gradients in fp32 from those in fp64.
 LIMITS = {"resnet18": 1e-4, "resnet50": 1e-2}
 
 
