@@ -150,7 +150,7 @@ def test_a_wrong_call_is_refused(arguments, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         suite.parse(["--out", str(tmp_path), *arguments])
     assert stop.value.code == 2
-    assert re.search(r"unknown stage|go together|above 0|unrecognized", capsys.readouterr().err)
+    assert re.search(r"unknown stage|goes with|above 0|unrecognized", capsys.readouterr().err)
 
 
 def step_row(arch, head, speed, batch=1024):

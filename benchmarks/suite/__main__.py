@@ -27,8 +27,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tiny", action="store_true", help="a miniature on made-up images, seconds for each stage")
     parser.add_argument("--data", metavar="PATH", help="as for `fasttrain run --data`")
     found = parser.parse_args(arguments)
-    if found.tiny != (found.device == "cpu"):
-        parser.error("--device cpu and --tiny go together: the stages proper are made for a GPU")
+    if found.device == "cpu" and not found.tiny:
+        parser.error("--device cpu goes with --tiny: the stages proper are made for a GPU")
     if found.minutes is not None and not found.minutes > 0:
         parser.error("--minutes: needs a number above 0")
     return found

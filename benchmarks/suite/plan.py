@@ -13,7 +13,7 @@ from fasttrain.storage import cache_dir
 
 HEADS = ("origin", "maxpool", "dropout")
 TINY_DATA = "synthetic:classes=4,train=16,val=4,size=32"
-TINY = {"data": TINY_DATA, "image_size": 32, "batch_size": 8, "device": "cpu", "compile": "off"}
+TINY = {"data": TINY_DATA, "image_size": 32, "batch_size": 8}
 BATCH = 1024  # of every comparison; the sweep finds the fastest
 GPU_TESTS = ("tests/train/test_step_gpu.py", "tests/data/test_data_gpu.py", "tests/train/test_trainer_gpu.py",
              "tests/contract/test_loaders.py", "tests/contract/test_lifecycle.py")
@@ -21,8 +21,9 @@ GPU_TESTS = ("tests/train/test_step_gpu.py", "tests/data/test_data_gpu.py", "tes
 
 def config(settings: Settings, **values) -> dict:
     """Returns the values of a RunConfig on the suite's data and device, or of its miniature."""
-    base = TINY if settings.tiny else {"data": settings.data, "device": settings.device, "batch_size": BATCH}
-    return {"lr": 0.1, **base, **values, **({"batch_size": TINY["batch_size"]} if settings.tiny else {})}
+    base = TINY if settings.tiny else {"data": settings.data, "batch_size": BATCH}
+    fixed = {"batch_size": TINY["batch_size"]} if settings.tiny else {}
+    return {"lr": 0.1, "device": settings.device, **base, **values, **fixed}
 
 
 def flags(values: dict) -> list[str]:

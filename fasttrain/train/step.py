@@ -89,7 +89,8 @@ class Step:
             self.ema.prepare(step)
         if self.mix is not None:
             drawn = draw_mix(self.config.mix, self.config.seed, step, self.size)
-            self.mix.copy_(torch.tensor(drawn, dtype=torch.float32), non_blocking=True)
+            pinned = self.runtime.device.type == "cuda"  # from other memory the copy may wait for the step before
+            self.mix.copy_(torch.tensor(drawn, dtype=torch.float32, pin_memory=pinned), non_blocking=True)
         if not self.model.training:
             self.model.train()
 

@@ -13,7 +13,8 @@ from fasttrain.data.batch import LoaderSpec
 from fasttrain.registry import LOADERS
 
 REQUIRED = os.environ.get("FASTTRAIN_REQUIRE", "").split(",")
-DEVICES = ["cpu", *([pytest.param("cuda", marks=pytest.mark.gpu)] if torch.cuda.is_available() else [])]
+CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.real_gpu])
+DEVICES = ["cpu", *([CUDA] if torch.cuda.is_available() else [])]
 REPEATS = "constant repeats one batch, the first of epoch 0"
 NOT_FOR_CONSTANT = {
     "test_training_delivers_the_keyed_order_and_augmentation", "test_epochs_and_seeds_differ",

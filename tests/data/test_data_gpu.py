@@ -39,6 +39,7 @@ def make(device, augment, name="resident", batch_size=64, train=True):
     return build(name, LoaderSpec(SPLIT, batch_size, train, seed=3, augment=augment, device=torch.device(device)))
 
 
+@pytest.mark.computed
 @pytest.mark.parametrize("augment", AUGMENTS, ids=str)
 def test_resident_on_the_gpu_equals_the_cpu_bit_for_bit(augment):
     loaders = [make(device, augment) for device in ("cpu", "cuda")]
@@ -50,6 +51,7 @@ def test_resident_on_the_gpu_equals_the_cpu_bit_for_bit(augment):
                 assert torch.equal(one, other.cpu())
 
 
+@pytest.mark.computed
 @pytest.mark.parametrize("augment", AUGMENTS, ids=str)
 def test_its_kernels_compile(augment):
     """`kernels.torch_kernel` would hide a failure behind eager operators, ten times as slow."""
@@ -85,6 +87,7 @@ def host_batches(count, size):
         yield Batch(images, indices.clone(), indices, size)
 
 
+@pytest.mark.real_gpu
 def test_copies_beside_a_busy_step_arrive_whole():
     """The step's stream lags behind the host, so that copies, uses and reused memory overlap as much as they can."""
     sums = []
@@ -97,6 +100,7 @@ def test_copies_beside_a_busy_step_arrive_whole():
     assert torch.equal(torch.stack(sums), expected)
 
 
+@pytest.mark.real_gpu
 def test_a_copy_overlaps_the_step():
     """While the step's stream sleeps, the copy of the batch after it gets done on its own."""
     batches = to_device(host_batches(3, 512), "cuda")

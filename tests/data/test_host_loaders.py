@@ -99,6 +99,7 @@ def test_on_a_cpu_batches_pass_as_they_are():
     assert to_device(batches, "cpu") is batches
 
 
+@pytest.mark.computed
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_on_a_gpu_batches_arrive_whole_one_ahead_and_leaving_closes_the_source():
@@ -112,6 +113,7 @@ def test_on_a_gpu_batches_arrive_whole_one_ahead_and_leaving_closes_the_source()
     assert closed == [True, True]
 
 
+@pytest.mark.real_gpu
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_on_a_gpu_no_copy_overtakes_a_busy_step():

@@ -40,12 +40,13 @@ def train(step, batches, steps=8):
     return step
 
 
+@pytest.mark.real_gpu
 @pytest.mark.parametrize("extras", [{}, EXTRAS], ids=["plain", "extras"])
 @pytest.mark.parametrize("precision, tolerance", [("fp32", 0.01), ("bf16", 0.05), ("fp16", 0.05)])
 def test_captured_equals_eager(precision, tolerance, extras):
     eager, captured = (make_step(mode, precision=precision, **extras) for mode in ("off", "reduce-overhead"))
     warm_up(captured, [make_batch()], make_batch(), no_warning)
-    assert isinstance(captured.launch_train[32], Captured) and isinstance(captured.launch_eval, Captured)
+    assert isinstance(captured.launch_train[64], Captured) and isinstance(captured.launch_eval, Captured)
     batches = [make_batch(), make_batch(40)]
     train(eager, batches, 4), train(captured, batches, 4)
     torch.testing.assert_close(captured.losses, eager.losses, rtol=tolerance, atol=tolerance)
@@ -53,6 +54,7 @@ def test_captured_equals_eager(precision, tolerance, extras):
     assert (captured.predicted[:-1] >= 0).all()
 
 
+@pytest.mark.real_gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("head", ["origin", "maxpool", "dropout"])
 def test_a_replay_equals_the_same_kernels_launched_one_by_one(precision, head):
@@ -74,6 +76,7 @@ def test_a_replay_equals_the_same_kernels_launched_one_by_one(precision, head):
     assert found[0][0][:4].isfinite().all() and len(set(found[0][0][:4].tolist())) > 1
 
 
+@pytest.mark.computed
 def test_compiled_gradients_are_those_of_fp32_within_the_rounding_of_bf16():
     """Both forwards and backwards of bf16 lie as near to fp32's as bf16's eight bits allow."""
     found = {}
@@ -95,11 +98,12 @@ def test_the_compiled_forms_of_both_networks_capture():
     for arch in ("resnet18", "resnet50"):
         step = make_step("reduce-overhead", "maxpool", "bf16", arch)
         warm_up(step, [make_batch()], make_batch(), no_warning)
-        assert isinstance(step.launch_train[32], Captured) and isinstance(step.launch_eval, Captured)
+        assert isinstance(step.launch_train[64], Captured) and isinstance(step.launch_eval, Captured)
         train(step, [make_batch()])
         assert step.losses.isfinite().all()
 
 
+@pytest.mark.computed
 def test_warming_up_leaves_no_trace():
     step = make_step("reduce-overhead", "dropout")
     before = [tensor.clone() for tensor in step.changing()]
@@ -110,6 +114,7 @@ def test_warming_up_leaves_no_trace():
     assert torch.equal(torch.cuda.get_rng_state(), state)
 
 
+@pytest.mark.real_gpu
 def test_a_replay_draws_its_dropout_from_the_seed_of_its_step():
     step = make_step("reduce-overhead", "dropout")
     warm_up(step, [make_batch()], make_batch(), no_warning)
@@ -135,6 +140,7 @@ def test_the_loop_never_waits_for_the_device(mode, precision, extras):
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.computed
 def test_the_maximum_over_space_is_deterministic():
     torch.use_deterministic_algorithms(True)
     try:

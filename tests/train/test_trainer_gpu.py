@@ -33,6 +33,7 @@ def make(folder, deterministic=lambda: None, **changes):
     return trainer
 
 
+@pytest.mark.real_gpu
 @pytest.mark.parametrize("precision", ["bf16", "fp32", "fp16"])
 def test_a_resumed_run_ends_as_the_whole_one_to_the_bit(tmp_path, deterministic, precision):
     whole = make(tmp_path / "whole", deterministic, precision=precision)
