@@ -82,6 +82,7 @@ def refuse_batch_of_one(config: RunConfig, train_images: int, num_classes: int) 
         try:
             model(torch.empty(1, 3, size, size, device="meta"))
         except ValueError:
-            remedy = "use a larger one" if config.batch_size == 1 else "choose another, or --set drop_last=true"
-            raise ConfigError(f"batch size {config.batch_size}: a batch of {train_images:,} images has one image, and "
-                              f"BatchNorm needs two to train at {size} px: {remedy}") from None
+            which, remedy = ("every batch", "use a larger one") if config.batch_size == 1 else (
+                f"the last batch of {train_images:,} images", "choose another, or --set drop_last=true")
+            raise ConfigError(f"batch size {config.batch_size}: {which} has one image, and BatchNorm needs two to "
+                              f"train at {size} px: {remedy}") from None
