@@ -62,7 +62,7 @@ def attempt(step: Step, prepare: Callable[[], None], undo: Callable[[], None], w
 def compile_forward(step: Step, train_batches: list[Batch], eval_batch: Batch | None) -> None:
     """Puts compiled forward passes, with their backward passes, in their places and runs each once."""
     step.forward_eval = Compiled(step.eval_sums, step.runtime.inductor_mode)
-    step.forward_train = {size: Compiled(step.loss_and_sums, step.runtime.inductor_mode) for size in step.sizes}
+    step.forward_train = {size: Compiled(step.train_loss, step.runtime.inductor_mode) for size in step.sizes}
     for _ in at_each_size(step):
         for batch in train_batches:
             step.train(batch, 0.0, 0, 0)

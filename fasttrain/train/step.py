@@ -97,7 +97,7 @@ class Step:
     def update(self, images: Tensor, labels: Tensor) -> None:
         """Does everything that one training batch changes on the device: what a CUDA graph holds."""
         self.mark("host_to_device")
-        loss, sums = self.forward_train[self.size](images, labels, self.mix)
+        loss = self.forward_train[self.size](images, labels, self.mix)
         self.mark("forward")
         self.scaler.scale(loss).backward()
         self.mark("backward")
@@ -107,8 +107,13 @@ class Step:
         if self.ema:
             self.ema.update()
         self.mark("optimizer")
-        self.sums[:4].add_(sums)
+
+    def train_loss(self, images: Tensor, labels: Tensor, mix: Tensor | None) -> Tensor:
+        """Returns a batch's mean loss, keeps it in `loss` and adds the batch to the sums; see `loss_and_sums`."""
+        loss, sums = self.loss_and_sums(images, labels, mix)
+        self.sums[:4] += sums
         self.loss.copy_(loss.detach())
+        return loss
 
     def loss_and_sums(self, images: Tensor, labels: Tensor, mix: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns a batch's mean loss and its metric sums. mix: what `draw_mix` drew, float32 [6], or None.
@@ -166,7 +171,7 @@ class Step:
 
     def run_eagerly(self) -> None:
         """Puts the functions above in all places: neither compiled nor captured."""
-        self.forward_train, self.forward_eval = dict.fromkeys(self.sizes, self.loss_and_sums), self.eval_sums
+        self.forward_train, self.forward_eval = dict.fromkeys(self.sizes, self.train_loss), self.eval_sums
         self.launch_singly()
 
     def launch_singly(self) -> None:

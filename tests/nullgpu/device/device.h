@@ -78,8 +78,9 @@ struct Stream {
 // The stream behind a handle; 0, 1 and 2 are the names of default streams.
 Stream *stream_of(const void *handle);
 
-// Hands work to a stream: it is logged and done now, or becomes a node of the graph that captures the stream.
-cudaError_t submit(Stream *stream, Entry entry, std::function<void()> work = {});
+// Hands work to a stream: it is logged and done now, or becomes a node of the graph that captures the stream. On the
+// device's clock it takes so many milliseconds.
+cudaError_t submit(Stream *stream, Entry entry, std::function<void()> work = {}, double milliseconds = 1);
 
 // Logs a call that no capture of this thread allows (a wait, an allocation); returns the error to hand on.
 cudaError_t forbidden_in_capture(Entry entry);

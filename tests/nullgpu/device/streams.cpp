@@ -13,8 +13,8 @@ struct Event {
     int stream = 0;
 };
 
-// The device's clock: each piece of work takes a millisecond. So benchmarks end soon, and choose the same each time.
-double MILLISECONDS = 0;
+// The device's clock: a piece of work takes a millisecond, so that benchmarks end soon and choose the same each time.
+double CLOCK = 0;
 
 void merge(Clock &into, const Clock &from) {
     for (auto [id, count] : from) into[id] = std::max(into[id], count);
@@ -40,7 +40,7 @@ Stream *stream_of(const void *handle) {
     return uintptr_t(handle) <= 2 ? &default_stream : (Stream *)handle;
 }
 
-cudaError_t submit(Stream *stream, Entry entry, std::function<void()> work) {
+cudaError_t submit(Stream *stream, Entry entry, std::function<void()> work, double milliseconds) {
     {
         Lock lock(state());
         entry.with("stream", stream->id);
@@ -52,7 +52,7 @@ cudaError_t submit(Stream *stream, Entry entry, std::function<void()> work) {
             return cudaSuccess;
         }
         note(entry);
-        MILLISECONDS += 1;
+        CLOCK += milliseconds;
     }
     if (work) work();
     return cudaSuccess;
@@ -101,7 +101,7 @@ EXPORTED cudaError_t cudaEventDestroy(cudaEvent_t event) {
 EXPORTED cudaError_t cudaEventRecordWithFlags(cudaEvent_t handle, cudaStream_t stream_handle, unsigned) {
     Lock lock(state());
     Stream *stream = stream_of(stream_handle);
-    *(Event *)handle = {stream->capture, stream->seen, true, MILLISECONDS, stream->id};
+    *(Event *)handle = {stream->capture, stream->seen, true, CLOCK, stream->id};
     if (!stream->capture) note(Entry("record").with("stream", stream->id));
     return cudaSuccess;
 }
