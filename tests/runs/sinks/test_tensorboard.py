@@ -50,8 +50,8 @@ def test_a_resumed_run_has_no_doubled_point(fabricated, tmp_path):
     fabricated.play(sinks(tmp_path), start, until=3)
     fabricated.play(sinks(tmp_path), fabricated.start(tmp_path, epochs=5, resumed_from=2))
     events = read(tmp_path)
-    assert steps_of(events, "loss/val") == [1, 2, 3, 4, 5]
-    assert steps_of(events, "steps/lr") == list(range(1, 5 * fabricated.steps + 1))
+    assert sorted(steps_of(events, "loss/val")) == [1, 2, 3, 4, 5]
+    assert sorted(steps_of(events, "steps/lr")) == list(range(1, 5 * fabricated.steps + 1))
     assert steps_of(events, "val_best/top1") == [5]
     assert events.Tags()["graph"]
 
