@@ -99,7 +99,7 @@ def test_on_a_cpu_batches_pass_as_they_are():
     assert to_device(batches, "cpu") is batches
 
 
-@pytest.mark.computed
+@pytest.mark.real_gpu
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_on_a_gpu_batches_arrive_whole_one_ahead_and_leaving_closes_the_source():

@@ -155,7 +155,7 @@ def test_bad_arguments():
 
 def devices():
     missing = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
-    return ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.computed, missing])]
+    return ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.real_gpu, missing])]
 
 
 @pytest.mark.parametrize("device", devices())

@@ -76,7 +76,7 @@ def test_a_replay_equals_the_same_kernels_launched_one_by_one(precision, head):
     assert found[0][0][:4].isfinite().all() and len(set(found[0][0][:4].tolist())) > 1
 
 
-@pytest.mark.computed
+@pytest.mark.real_gpu
 def test_compiled_gradients_are_those_of_fp32_within_the_rounding_of_bf16():
     """Both forwards and backwards of bf16 lie as near to fp32's as bf16's eight bits allow."""
     found = {}
@@ -94,6 +94,7 @@ def test_compiled_gradients_are_those_of_fp32_within_the_rounding_of_bf16():
     assert max(errors) < 0.3 and errors[1] < 1.5 * errors[0] + 0.01
 
 
+@pytest.mark.real_gpu
 def test_the_compiled_forms_of_both_networks_capture():
     for arch in ("resnet18", "resnet50"):
         step = make_step("reduce-overhead", "maxpool", "bf16", arch)
@@ -103,7 +104,7 @@ def test_the_compiled_forms_of_both_networks_capture():
         assert step.losses.isfinite().all()
 
 
-@pytest.mark.computed
+@pytest.mark.real_gpu
 def test_warming_up_leaves_no_trace():
     step = make_step("reduce-overhead", "dropout")
     before = [tensor.clone() for tensor in step.changing()]
@@ -140,7 +141,7 @@ def test_the_loop_never_waits_for_the_device(mode, precision, extras):
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.computed
+@pytest.mark.real_gpu
 def test_the_maximum_over_space_is_deterministic():
     torch.use_deterministic_algorithms(True)
     try:
