@@ -26,6 +26,7 @@ from fasttrain.train.events import EventLog, Finish, Sink, Start
 from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.recovery import recover
 from fasttrain.train.rows import Row
+from fasttrain.train.status import DIVERGED, DONE, FAILED, INTERRUPTED
 from fasttrain.train.step import Step
 from fasttrain.train.timing import peak_memory_bytes
 from fasttrain.train.trainer import Trainer
@@ -75,15 +76,15 @@ def continue_from(folder: RunFolder, trainer: Trainer, warn: Callable[[str], Non
 
 def train_to_the_end(trainer: Trainer, events: EventLog, started: float, stop: StopFlag) -> None:
     """Trains to the end and emits the finish event, whichever way it ends."""
-    status = "failed"
+    status = FAILED
     try:
         trainer.fit(stop)
-        status = "done"
+        status = DONE
     except Interrupted:
-        status = "interrupted"
+        status = INTERRUPTED
         raise
     except DivergedError:
-        status = "diverged"
+        status = DIVERGED
         raise
     finally:
         events.finish(summarize(trainer, status, started))
@@ -157,7 +158,7 @@ def summarize(trainer: Trainer, status: str, started: float) -> Finish:
     return Finish(
         status=status, rows=rows, seconds=time.monotonic() - started,
         images_per_second=median(rows, "images_per_second"), data_wait_fraction=median(rows, "data_wait_fraction"),
-        mfu=utilization(trainer.step, rows) if status == "done" else None,
+        mfu=utilization(trainer.step, rows) if status == DONE else None,
         compile_seconds=trainer.step.compile_seconds, peak_memory_bytes=peak_memory_bytes(trainer.runtime.device),
         confusion=trainer.confusion, predictions=trainer.predictions())
 

@@ -14,6 +14,7 @@ from fasttrain.config import RunConfig
 from fasttrain.storage import move_into_place
 from fasttrain.train.events import Epoch, Finish, Sink, Start
 from fasttrain.train.rows import finite
+from fasttrain.train.status import DONE
 
 # Tags by the column of a row: training and validation of one quantity lie in one group.
 TAGS = {
@@ -70,7 +71,7 @@ class TensorBoardSink(Sink):
     def finish(self, finish: Finish) -> None:
         if finish.best:
             self._add(scalars(finish.best, FINAL_TAGS), finish.best["epoch"])
-        if finish.status == "done":
+        if finish.status == DONE:
             self._add(self.ended, 0)
 
     def close(self) -> None:

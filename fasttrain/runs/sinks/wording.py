@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from fasttrain.format import count, duration, number, size
 from fasttrain.train.events import Finish, Start
+from fasttrain.train.status import INTERRUPTED
 
 WIDTH = 80
 LEGEND = "  * best top-1 so far"  # of the stars in the table
@@ -113,7 +114,7 @@ def speed(finish: Finish) -> str:
 def finish_lines(run: Start, finish: Finish, width: int = WIDTH) -> list[str]:
     """Returns the block that closes a run, wrapped to `width` characters."""
     best, final = finish.best, finish.final
-    again = "the same command with --resume auto continues it" if finish.status == "interrupted" else ""
+    again = "the same command with --resume auto continues it" if finish.status == INTERRUPTED else ""
     return block(f"{finish.status} in {duration(finish.seconds)}", [
         ("best", best and f"epoch {best['epoch']}: {scores(best)}"),
         ("final", final and f"epoch {final['epoch']}: {scores(final)}"),
