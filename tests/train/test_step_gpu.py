@@ -16,16 +16,16 @@ SPLIT = make_split(64, 64, 10)
 EXTRAS = {"mix": {"mixup": 0.4, "cutmix": 1.0}, "ema": 0.9, "tta": True}
 
 
-def make_step(compile_mode, head="origin", precision="fp32", arch="resnet18", **extras):
+def make_step(compile_mode, head="origin", precision="fp32", arch="resnet18", device="cuda", **extras):
     torch._dynamo.reset()
-    config = RunConfig(arch=arch, batch_size=64, lr=0.01, device="cuda", precision=precision, compile=compile_mode,
+    config = RunConfig(arch=arch, batch_size=64, lr=0.01, device=device, precision=precision, compile=compile_mode,
                        head=head, **extras)
     return Step(build_model(arch, head, 10, seed=0), config, resolve(config), SPLIT, 8, 64)
 
 
-def make_batch(count=64):
+def make_batch(count=64, device="cuda"):
     images, labels = torch.from_numpy(SPLIT.pixels[SPLIT.rows[:count]]), torch.from_numpy(SPLIT.labels[:count])
-    return Batch(images.cuda(), labels.cuda(), torch.arange(count, device="cuda"), count)
+    return Batch(images.to(device), labels.to(device), torch.arange(count, device=device), count)
 
 
 def no_warning(text):
@@ -38,6 +38,35 @@ def train(step, batches, steps=8):
     for batch in batches:
         step.evaluate(batch)
     return step
+
+
+@pytest.fixture
+def full_fp32():
+    """A function that turns off TF32 products, which `resolve` turns on."""
+    allowed = torch.backends.cudnn.allow_tf32
+
+    def turn_off():
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+
+    yield turn_off
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+@pytest.mark.real_gpu
+@pytest.mark.parametrize("arch, head", [("resnet18", "origin"), ("resnet18", "maxpool"), ("resnet50", "origin")])
+@pytest.mark.parametrize("precision, tolerance", [("fp32", 1e-3), ("bf16", 0.05)])
+def test_a_gpu_trains_as_the_cpu_does(arch, head, precision, tolerance, full_fp32):
+    """The losses of four captured steps, and the evaluation after them, against eager fp32 steps on the CPU."""
+    found = []
+    for device, mode, own_precision in (("cpu", "off", "fp32"), ("cuda", "reduce-overhead", precision)):
+        step = make_step(mode, head, own_precision, arch, device)
+        full_fp32()
+        warm_up(step, [make_batch(device=device)], make_batch(device=device), no_warning)
+        train(step, [make_batch(device=device)], 4)
+        found.append((step.losses[:4].cpu(), step.sums[0].cpu()))
+    torch.testing.assert_close(found[1], found[0], rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.real_gpu
