@@ -136,7 +136,7 @@ def test_the_compiled_forms_of_both_networks_capture():
 @pytest.mark.real_gpu
 def test_warming_up_leaves_no_trace():
     step = make_step("reduce-overhead", "dropout")
-    before = [tensor.clone() for tensor in step.changing()]
+    before = [tensor.detach().clone() for tensor in step.changing()]
     state = torch.cuda.get_rng_state()
     warm_up(step, [make_batch()], make_batch(), no_warning)
     for kept, tensor in zip(before, step.changing(), strict=True):
