@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["fasttrain", "fasttrain.*"]),
-    package_data={"fasttrain": ["recipes/*.yaml", "study/templates/*"]},
+    package_data={"fasttrain": ["recipes/*.yaml", "templates/*", "*/templates/*"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.11",  # below 2.10, loading with weights_only has a memory-safety hole

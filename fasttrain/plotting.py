@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from fasttrain.page import svg
+from fasttrain.storage import write_atomically
+
 # Okabe and Ito's colours, which colour-blind readers can tell apart: jfly.uni-koeln.de/color
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 AMBER, SKY, YELLOW, BLACK = "#E69F00", "#56B4E9", "#F0E442", "#000000"
 DARK, GRAY, PALE = "0.35", "0.6", "0.88"  # text and single marks, what stands back, grid lines
+
+ON_BRIGHT, ON_DARK = "#0a0a0a", "#fafafa"  # text in coloured cells, which a page in dark mode leaves as it is
+SIZE = 10  # of all text, in points
 
 # What tells series apart, in the order in which they are given out, each enough on its own in black and white.
 COLORS = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, BLACK)
@@ -60,7 +66,7 @@ def new_figure(width: float, height: float, title: str):
 
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
-    figure.suptitle(title, fontsize=12, fontweight="bold")
+    figure.suptitle(title, fontsize=SIZE, fontweight="bold")
     return figure
 
 
@@ -71,15 +77,22 @@ def save(figure, path, dpi: int = 160) -> None:
         figure.savefig(path, format="png", dpi=dpi, metadata={"Software": None})
 
 
+def save_with_svg(figure, path) -> None:
+    """Writes a figure as PNG, and beside it as the SVG that a page shows."""
+    save(figure, path)
+    figure.set_layout_engine("none")  # everything has its place now
+    write_atomically(path.with_suffix(".svg"), svg(figure, path.stem))
+
+
 def dress_panel(axes, title: str = "", x: str = "", y: str = "", grid: str | None = "both") -> None:
     """Gives a panel its title, labels, ticks and grid: "both", "x", "y" or None. An x of "epoch" has whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
     if title:
-        axes.set_title(title, fontsize=11, pad=12)
-    axes.set_xlabel(x, fontsize=10)
-    axes.set_ylabel(y, fontsize=10)
-    axes.tick_params(labelsize=9)
+        axes.set_title(title, fontsize=SIZE, pad=12)
+    axes.set_xlabel(x, fontsize=SIZE)
+    axes.set_ylabel(y, fontsize=SIZE)
+    axes.tick_params(labelsize=SIZE)
     if x == "epoch":
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     for label, axis in ((x, axes.xaxis), (y, axes.yaxis)):
@@ -103,9 +116,10 @@ def draw_bars(axes, names: Sequence[str], values: Sequence[float], texts: Sequen
     axes.barh(places, values, xerr=whiskers, height=0.7, capsize=3, log=log, **style)
     ends = [value + high for value, high in zip(values, whiskers[1], strict=True)] if whiskers else values
     for place, end, text in zip(places, ends, texts, strict=False):
-        axes.annotate(text, (end, place), (5, 0), textcoords="offset points", va="center", fontsize=9, parse_math=False)
+        axes.annotate(text, (end, place), (5, 0), textcoords="offset points", va="center", fontsize=SIZE,
+                      parse_math=False)
     dress_panel(axes, x=unit, grid=None)
-    axes.set_yticks(places, names, fontsize=9, parse_math=False)
+    axes.set_yticks(places, names, fontsize=SIZE, parse_math=False)
     axes.set_ylim(max(len(names), room) - 0.4, -0.6)
     if log:
         axes.set_xlim(min(values) / 10, max(values) * (10 * max(values) / min(values)) ** 0.5)  # room for the texts
@@ -138,7 +152,7 @@ def write_cells(axes, values, form: str, bright: float) -> None:
     for row, line in enumerate(values):
         for column, value in enumerate(line):
             axes.text(column, row, "-" if math.isnan(value) else format(value, form), ha="center", va="center",
-                      fontsize=9, color="black" if value > bright else "white")
+                      fontsize=SIZE, color=ON_BRIGHT if value > bright else ON_DARK)
 
 
 def handle(label: str, **style):
@@ -148,7 +162,7 @@ def handle(label: str, **style):
     return Line2D([], [], label=label, **style)
 
 
-def legend_below(figure, handles: Sequence, columns: int = 3, fontsize: int = 10) -> None:
+def legend_below(figure, handles: Sequence, columns: int = 3, fontsize: int = SIZE) -> None:
     """Draws a legend below all panels that reads row by row, where matplotlib's own goes column by column."""
     columns = max(1, min(columns, len(handles)))
     order = [handle for column in range(columns) for handle in handles[column::columns]]

@@ -1,12 +1,13 @@
 """The report of a study: `report.html`, one file that needs nothing beside it, and `report.md` with its pictures."""
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 
+from fasttrain import page
 from fasttrain.runs.run import Run
 from fasttrain.storage import write_atomically, writing
 from fasttrain.study import tables
+from fasttrain.study.marks import marks
 from fasttrain.study.plots import PLOTS, Plot, draw_plots
 from fasttrain.train.status import DONE
 
@@ -23,8 +24,8 @@ def write_report(ablation: dict, runs: Sequence[Run], folder: str | Path) -> Pat
     runs = [run for run in runs if str(run.folder) in recipes]  # without those that repeat another one
     with writing(folder):
         (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-        plots = draw_plots(runs, folder / PICTURES, recipes)
-        inlined = {plot.file: data_address(folder / PICTURES / plot.file) for plot in plots}
+        plots = draw_plots(runs, folder / PICTURES, recipes, ablation["comparisons"])
+        inlined = {plot.file: inline(folder / PICTURES / plot.file) for plot in plots}
     shown = content(ablation, runs, folder, plots)
     html, markdown = templates()
     linked = {plot.file: f"{PICTURES}/{plot.file}" for plot in plots}
@@ -37,8 +38,10 @@ def content(ablation: dict, runs: Sequence[Run], folder: Path, plots: Sequence[P
     """Returns everything that the templates may show, by the names they use for it."""
     drawn = {plot.file for plot in plots}
     return {
-        "lead": tables.lead(ablation), "answers": ablation["answers"], "heads": tables.heads(ablation),
-        "results": tables.results(ablation), "milestones": tables.milestones(ablation),
+        "lead": tables.lead(ablation), "marks": marks(ablation), "answers": ablation["answers"],
+        "heads": tables.heads(ablation),
+        "results": tables.results(ablation), "originals": tables.originals(ablation),
+        "milestones": tables.milestones(ablation),
         "unfinished": tables.unfinished(ablation), "comparisons": tables.comparisons(ablation),
         "claims": ablation["claims"], "method": ablation["method"], "original": ablation["original"]["source"],
         "circumstances": tables.circumstances(ablation, runs), "groups": ablation["groups"],
@@ -48,23 +51,20 @@ def content(ablation: dict, runs: Sequence[Run], folder: Path, plots: Sequence[P
     }
 
 
-def data_address(path: Path) -> str:
-    """Returns an address that holds the PNG file itself."""
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+def inline(path: Path):
+    """Returns the SVG beside a PNG file, as it stands in a page."""
+    from markupsafe import Markup
+
+    return Markup(path.with_suffix(".svg").read_text(encoding="utf-8"))
 
 
 def templates() -> tuple:
     """Returns the templates of `report.html` and `report.md`; both escape every value that they are given."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    shared = {"loader": PackageLoader("fasttrain.study"), "undefined": StrictUndefined, "trim_blocks": True,
-              "lstrip_blocks": True, "keep_trailing_newline": True}
-    html = Environment(autoescape=True, **shared)
-    markdown = Environment(autoescape=False, finalize=escape_markdown, **shared)
+    html = page.environment("fasttrain.study")
+    markdown = html.overlay(autoescape=False, finalize=escape_markdown)
     html.filters["unbroken"] = unbroken
-    markdown.filters["verbatim"] = Verbatim
-    for environment in (html, markdown):
-        environment.filters["holds"] = {True: "yes", False: "no", None: "cannot tell"}.get
+    html.filters["verbatim"] = Verbatim
+    html.filters["holds"] = {True: "yes", False: "no", None: "cannot tell"}.get
     return html.get_template("report.html.j2"), markdown.get_template("report.md.j2")
 
 

@@ -69,6 +69,15 @@ def result_table(ablation: dict, variants: dict, metrics: Sequence[str]) -> dict
             "original": any(cell["original"] for row in rows for cell in row["cells"])}
 
 
+def originals(ablation: dict) -> dict:
+    """Returns the original's own numbers as `columns` and `rows` of `variant`, `epochs` and `cells`."""
+    told = ablation["original"]["results"]
+    columns = [metric for metric in METRICS if any(metric in row for row in told)]
+    return {"columns": [column(METRICS[metric]) for metric in columns],
+            "rows": [{"variant": f"{row['arch']} {row['head']}", "epochs": row["epochs"],
+                      "cells": [number(row.get(metric), "g") for metric in columns]} for row in told]}
+
+
 def column(metric) -> str:
     """Returns the head of a metric's column, with its unit; differences of percentages alone have points."""
     unit = {"points": "%", "epochs": ""}.get(metric.unit, metric.unit)

@@ -53,10 +53,15 @@ def make_ablation(runs):
                 for metric in ("val_top1", "val_macro_f1")]
     comparisons = [{"question": "1. Average or max pooling?", "arch": "resnet18", "a": "origin", "b": "maxpool",
                     "recipe": "fast", "metric": "val_top1", "label": "top-1", "difference": 3.14, "low": 1.04,
-                    "high": 5.24, "p": 0.0123, "p_holm": 0.0234, "n": 2, "method": "paired t over seeds"}]
+                    "high": 5.24, "p": 0.0123, "p_holm": 0.0234, "n": 2, "method": "paired t over seeds",
+                    "verdict": "a", "settled": "a", "sentence": "avg beats max"}]
     answers = [{"question": "1. Average or max pooling?", "recipe": "fast",
-                "sentence": "avg <beats> max by 3.1 in resnet18."}]
-    return build_ablation([]) | {"runs": rows, "variants": variants, "comparisons": comparisons, "answers": answers}
+                "sentence": "avg <beats> max by 3.1 in resnet18.",
+                "verdicts": {"resnet18": "a", "resnet50": "none"}}]
+    groups = [{"recipe": "fast", "train_images": 20, "val_images": 20, "classes": 4, "epochs": 4, "seeds": [0, 1],
+               "milestones": {}, "command": "fasttrain run"}]
+    return build_ablation([]) | {"groups": groups, "runs": rows, "variants": variants, "comparisons": comparisons,
+                                 "answers": answers}
 
 
 def diverged(run):

@@ -44,7 +44,30 @@ def test_the_form_of_the_file(study, tmp_path):
     assert {"question", "arch", "a", "b", "metric", "difference", "low", "high", "p", "n", "method",
             "sentence"} <= read["comparisons"][0].keys()
     assert {row["recipe"] for row in read["answers"]} == {"fast"} and len(read["answers"]) == 4
-    assert len(read["original"]["results"]) == 6
+    assert read["original"]["results"] == []
+
+
+def test_intervals_stay_within_what_is_possible(tmp_path):
+    make_study(tmp_path, {("resnet18", "origin"): [90, 99], ("resnet18", "maxpool"): [60, 99]}, seeds=2)
+    found = build(tmp_path)
+    tops = {(row["head"], row["metric"]): (row["low"], row["high"]) for row in found["variants"]}
+    assert tops["origin", "val_top1"][1] == 100 and tops["maxpool", "val_macro_f1"] == (0, 100)
+    for row in found["variants"]:
+        assert row["low"] is None or row["low"] >= 0
+    row = comparison(found, "origin", "maxpool")
+    assert (row["low"], row["high"], row["verdict"]) == (-100, 100, "open")
+
+
+def test_the_originals_numbers_belong_to_the_whole_tiny_imagenet_alone(tmp_path):
+    folder = make_run(tmp_path / "run", "origin")
+    assert build(tmp_path)["original"]["results"] == []
+    facts = json.loads((folder / "env.json").read_text())
+    known = ["goldfish, Carassius auratus", "bullfrog", "espresso"]
+    for names, expected in (([*known, *(f"class {k}" for k in range(197))], 6), (known, 0),
+                            ([f"class {k}" for k in range(200)], 0)):
+        facts["run"]["class_names"] = names
+        (folder / "env.json").write_text(json.dumps(facts))
+        assert len(build(tmp_path)["original"]["results"]) == expected
 
 
 def test_differences_are_paired_by_seed(study):

@@ -1,5 +1,6 @@
 """The pictures of a study."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from fasttrain.registry import ARCHS, HEADS
 from fasttrain.study.plots import PLOTS, curves, draw_plots, variants
 from fasttrain.study.plots import classes as ablation_classes
 from fasttrain.study.plots import points as ablation_points
+from fasttrain.study.plots.differences import draw_differences
 from tests.study.studies import diverged, draw_small, make_run, make_study
 
 
@@ -147,3 +149,44 @@ def test_recipes_are_called_what_the_caller_calls_them(tmp_path):
     study = variants.by_variant(runs, {str(runs[0].folder): "fast (epochs 2)"})
     assert list(variants.labels(study).values()) == ["resnet18 maxpool, fast", "resnet18 origin, fast (epochs 2)"]
     assert [title for title, _ in variants.panels(study)] == ["resnet18, fast", "resnet18, fast (epochs 2)"]
+
+
+def test_no_marker_of_equal_cost_hides_another(figures, tmp_path):
+    study = variants.by_variant(make_study(tmp_path, archs=["resnet18"], seeds=1), {})
+    for runs in study.values():
+        runs[0].final["val_top1"] = 50.0
+    ablation_points.draw_costs(study, tmp_path / "costs.png")
+    for axes in figures["costs"].axes:
+        marks = [line for line in axes.lines if line.get_marker() in ("o", "s", "^")]
+        places = [line.get_transform().transform(line.get_xydata())[0] for line in marks]
+        assert len(places) == 3
+        assert min(abs(a[0] - b[0]) for n, a in enumerate(places) for b in places[:n]) > 8 * figures["costs"].dpi / 72
+
+
+def test_costs_that_no_rule_counts_are_not_drawn_and_are_named(figures, monkeypatch, tmp_path):
+    study = variants.by_variant(make_study(tmp_path, archs=["resnet18"], heads=["origin", "maxpool"], seeds=1), {})
+    known = ablation_points.summarize_once
+
+    def summarize(arch, head, *more):
+        found = known(arch, head, *more)
+        own = dataclasses.replace(found.calls[0], kind="MyLayer", madd=None, flops=None, mem_read=None, mem_write=None)
+        return dataclasses.replace(found, calls=[*found.calls, own]) if head == "maxpool" else found
+
+    monkeypatch.setattr(ablation_points, "summarize_once", summarize)
+    caption = ablation_points.draw_costs(study, tmp_path / "costs.png")
+    assert "resnet18 maxpool (MyLayer)" in caption and "origin (" not in caption
+    assert [sum(line.get_marker() == "s" for line in axes.lines) for axes in figures["costs"].axes] == [1, 0, 0]
+
+
+def test_differences_stand_where_their_numbers_are_and_wide_intervals_end_in_arrows(figures, tmp_path):
+    row = {"question": "1. Average or max pooling?", "metric": "val_top1", "recipe": "fast", "a": "origin",
+           "b": "maxpool", "difference": 2.0, "low": 1.0, "high": 3.0, "method": "paired t over seeds", "verdict": "a",
+           "settled": "a", "sentence": "avg beats max."}
+    rows = [row | {"arch": "resnet18"}, row | {"arch": "resnet50", "low": -90.0, "high": 94.0, "settled": "open"},
+            row | {"arch": "resnet18", "metric": "val_loss"}]
+    assert draw_differences(rows, tmp_path / "differences.png")
+    zero, interval, mean, *others = figures["differences"].axes[0].lines
+    assert list(zero.get_xdata()) == [0, 0] and list(interval.get_xdata()) == [1, 3] and list(mean.get_xdata()) == [2]
+    assert [line.get_marker() for line in others if line.get_marker() in "<>"] == ["<", ">"]
+    assert others[-1].get_markerfacecolor() == "white" != mean.get_markerfacecolor()
+    assert draw_differences(rows[2:], tmp_path / "differences.png") is None

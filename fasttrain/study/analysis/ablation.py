@@ -26,7 +26,8 @@ METHOD = (
     f"With one seed, top-1 and macro-F1 get a bootstrap over the validation images ({REPLICATES} resamples, the same "
     "for both variants, percentile interval). It tells how sure the difference between these two networks is, but "
     "nothing about other seeds. Other metrics then have no interval.",
-    "Where all seeds give the same value there is no spread and no interval.",
+    "Where all seeds give the same value there is no spread and no interval. Intervals are cut to the values that are "
+    "possible, such as 0 to 100 %.",
     "Two variants can be told apart where the interval of their difference leaves out 0. Intervals and p are not "
     "corrected for the number of comparisons; p_holm is, over all comparisons of final top-1 under one recipe "
     "(Holm 1979).",
@@ -64,7 +65,8 @@ def build_ablation(runs: Sequence[Run], planned: Sequence[RunConfig] = (), left_
         "metrics": {name: {"unit": m.unit, "better": "higher" if m.better > 0 else "lower", "digits": m.digits}
                     for name, m in METRICS.items()},
         "original": {"source": original.SOURCE,
-                     "results": [{"arch": a, "head": h, **r} for (a, h), r in original.RESULTS.items()]},
+                     "results": [{"arch": a, "head": h, **r} for (a, h), r in original.RESULTS.items()
+                                 if any(original.same_classes(run.facts.get("class_names", ())) for run in runs)]},
         "method": list(METHOD),
         "left_out": [*left_out, *repeated],
     })
@@ -111,13 +113,14 @@ def variant_rows(group: Group) -> Iterator[dict]:
     for arch in group.finished_archs:
         for head, by_seed in group.by_head(arch).items():
             runs = list(by_seed.values())
-            for metric in METRICS:
+            for metric, spec in METRICS.items():
                 estimate = t_interval([group.scores(run)[metric] for run in runs])
                 method = "t over seeds" if estimate.low is not None else "none"
                 replicates = group.resampled(runs[0]).get(metric) if len(runs) == 1 else None
                 if replicates is not None:
                     estimate = percentile_interval(estimate.mean, replicates)
                     method = "bootstrap over validation images"
+                estimate = estimate.within(0, spec.most)
                 yield {"arch": arch, "head": head, "recipe": group.label, "n": len(runs), "metric": metric,
                        "mean": estimate.mean, "low": estimate.low, "high": estimate.high, "method": method}
 

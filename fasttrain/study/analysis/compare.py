@@ -94,6 +94,7 @@ def compare(group: Group, arch: str, question: Question) -> Iterator[Comparison]
     weak, absent = too_weak(pairs, question, group.chance), missing(group, arch, question, seeds)
     for metric in METRICS:
         estimate, method = estimate_difference(group, pairs, metric)
+        estimate = estimate.within(-METRICS[metric].most, METRICS[metric].most)
         yield Comparison(question, group, arch, metric, estimate, len(pairs), method, weak, absent)
 
 

@@ -1,5 +1,6 @@
 """What is compared between runs: one number for each run and metric."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,6 +26,11 @@ class Metric(NamedTuple):
     better: int
     digits: int
     wins: str
+
+    @property
+    def most(self) -> float:
+        """The highest value that is possible; the lowest is 0."""
+        return 100 if self.unit == "points" else math.inf
 
 
 # in the order of the tables; the first MAIN are those of the main one

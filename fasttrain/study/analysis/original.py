@@ -1,5 +1,7 @@
 """The numbers of the 2022 study that asked these questions first, read from its own logs: one seed per variant."""
 
+from collections.abc import Sequence
+
 SOURCE = ("the original study's own logs: final epoch of one run per variant, validation images of all 200 classes, "
           "of unequal length; its learning rate drops after epoch 30")
 
@@ -17,3 +19,11 @@ RESULTS = {
     ("resnet50", "dropout"): {"epochs": 45, "val_top1": 28.53, "best_val_top1": 31.95, "val_top5": 51.69,
                               "val_macro_f1": 29.21},
 }
+
+CLASSES = 200
+SOME = {"goldfish", "bullfrog", "espresso"}  # among the names of Tiny-ImageNet's classes
+
+
+def same_classes(names: Sequence[str]) -> bool:
+    """Returns whether class names are those of the whole Tiny-ImageNet, which the original was trained on."""
+    return len(names) == CLASSES and {name.split(",")[0] for name in names} >= SOME

@@ -23,6 +23,12 @@ class Estimate(NamedTuple):
     high: float | None = None
     p: float | None = None
 
+    def within(self, least: float, most: float) -> "Estimate":
+        """Returns the estimate with its interval cut to the values that are possible."""
+        if self.low is None:
+            return self
+        return self._replace(low=max(self.low, least), high=min(self.high, most))
+
     @property
     def separable(self) -> bool:
         """Whether the interval leaves out 0."""

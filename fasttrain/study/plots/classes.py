@@ -55,15 +55,15 @@ def draw_per_class(study: Study, path: Path) -> str | None:
     for panel, (title, chosen) in zip(axes, parts, strict=True):
         image = panel.imshow(accuracy[:, chosen], cmap="cividis", vmin=0, vmax=100, aspect="auto",
                              interpolation="nearest")
-        panel.set_title(title, fontsize=11)
-        panel.set_yticks(range(len(rows)), rows, fontsize=9)
+        panel.set_title(title, fontsize=plotting.SIZE)
+        panel.set_yticks(range(len(rows)), rows, fontsize=plotting.SIZE)
         panel.set_xticks([])
         if len(chosen) <= NAMED:
             panel.set_xticks(range(len(chosen)), [short(classes[i], 20) for i in chosen], rotation=35, ha="right",
-                             fontsize=9, rotation_mode="anchor", parse_math=False)
+                             fontsize=plotting.SIZE, rotation_mode="anchor", parse_math=False)
             plotting.write_cells(panel, accuracy[:, chosen], ".0f", bright=55)
     figure.colorbar(image, ax=list(axes), pad=0.01, fraction=0.03, label="validation images hit (%)")
-    plotting.save(figure, path)
+    plotting.save_with_svg(figure, path)
     return "The share of each class's validation images that are classified right, over all seeds; easiest class first."
 
 
@@ -92,7 +92,7 @@ def draw_confused(study: Study, path: Path) -> str | None:
     axes.set_xlim(0, 1.05 * axes.dataLim.x1)
     handles = sorted(axes.get_legend_handles_labels()[0], key=lambda handle: handle.get_label() == "mean")
     plotting.legend_below(figure, handles)
-    plotting.save(figure, path)
+    plotting.save_with_svg(figure, path)
     return (f"The {len(pairs)} most frequent errors (true class → predicted class) as a share of the true class's "
             f"validation images, over all seeds, of variants above {TIMES_CHANCE} times chance.")
 

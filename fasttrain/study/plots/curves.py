@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from fasttrain import plotting
+from fasttrain.format import count
+from fasttrain.page import say
 from fasttrain.runs.run import Run
 from fasttrain.runs.sinks.tensorboard import event_folder
 from fasttrain.study.plots.variants import Study, Variant, finished, mean_rows, only_finished, panels
@@ -29,7 +31,8 @@ def draw_train_loss(study: Study, path: Path) -> str:
         plotting.dress_panel(means, f"{name}\nmean of each epoch", "epoch", NATS)
         for raw in above:
             for variant in part:
-                raw.plot(*steps[variant], color=variant.look.color, linewidth=0.7, alpha=0.8)
+                line, = raw.plot(*steps[variant], color=variant.look.color, linewidth=0.7, alpha=0.8)
+                say(line, f"{variant.head}, seed {study[variant][0].config.seed}")
             plotting.dress_panel(raw, f"{name}\nsingle steps of one seed", "epoch", NATS)
     finish(figure, study, axes, path)
     told = "Top: the loss of single training steps of each variant's first seed. Bottom: the" if kinds == 2 else "The"
@@ -91,9 +94,13 @@ def draw_column(axes, part: Study, key: str) -> None:
     for variant, runs in part.items():
         ended = finished(runs)
         for run in runs if runs != ended[:1] else ():
-            axes.plot([row["epoch"] for row in run.rows], [row[key] for row in run.rows], **variant.look.line, **SEED)
+            values = [row[key] for row in run.rows]
+            line, = axes.plot([row["epoch"] for row in run.rows], values, **variant.look.line, **SEED)
+            say(line, f"{variant.head}, seed {run.config.seed}: {values[-1]:.4g} at the end")
         if ended:
-            axes.plot(*mean_rows(ended, key), **variant.look.line, **MEAN)
+            epochs, mean = mean_rows(ended, key)
+            line, = axes.plot(epochs, mean, **variant.look.line, **MEAN)
+            say(line, f"{variant.head}, mean of {count(len(ended), 'seed')}: {mean[-1]:.4g} at the end")
 
 
 def finish(figure, study: Study, axes: Sequence, path: Path, one_scale: bool = False) -> None:
@@ -111,7 +118,7 @@ def finish(figure, study: Study, axes: Sequence, path: Path, one_scale: bool = F
         handles += [plotting.handle("one seed", color=plotting.DARK, **SEED),
                     plotting.handle("mean of the finished seeds", color=plotting.DARK, **MEAN)]
     plotting.legend_below(figure, handles, columns=3 if figure.get_figwidth() < 8 else 5)
-    plotting.save(figure, path)
+    plotting.save_with_svg(figure, path)
 
 
 def equal_scales(axes: Sequence) -> None:

@@ -7,18 +7,20 @@ from pathlib import Path
 import numpy as np
 
 from fasttrain import plotting
+from fasttrain.page import say
 from fasttrain.perf.summary import summarize
 from fasttrain.runs.run import Run
-from fasttrain.study.plots.variants import Study, labels, mean_rows, only_finished, recipes
+from fasttrain.study.plots.variants import Study, Variant, labels, mean_rows, only_finished, recipes
 from fasttrain.train.rows import finite
 
-# (what it is, its unit, how a Summary tells it)
-COSTS = (("parameters", "million", lambda s: s.totals["params"] / 1e6),
+# (what it is, its unit, how a Summary tells it); all but the first need a rule for every module
+COSTS = (("parameters", "million", lambda s: s.parameters / 1e6),
          ("arithmetic of a forward pass", "MFLOP an image", lambda s: s.flop_counter / 1e6),
          ("memory traffic of a forward pass", "MiB an image in fp32", lambda s: s.true_totals["mem_rw"] / 2**20))
 UNITS = ((3 * 3600, 3600, "hours"), (180, 60, "minutes"), (0, 1, "s"))  # of time: from how many seconds, seconds, name
 FRONT = {"color": plotting.GRAY, "linewidth": 5, "alpha": 0.35}
 MARKERS = {"markersize": 9, "markeredgewidth": 1.8}
+CLOSE, APART = 0.02, 11  # costs that differ by less, of the largest one, are drawn so many points apart
 
 
 def draw_pareto(study: Study, path: Path) -> str | None:
@@ -38,15 +40,19 @@ def draw_pareto(study: Study, path: Path) -> str | None:
             if variant.recipe == recipe:
                 accuracy = mean_rows(runs, "val_top1")[1]
                 times = np.mean([seconds(run)[: len(accuracy)] for run in runs], axis=0) / scale
-                panel.plot(times, accuracy, linewidth=1.3, alpha=0.7, **variant.look.line)
-                panel.plot(times[-1], accuracy[-1], **variant.look.markers, **MARKERS)
+                line, = panel.plot(times, accuracy, linewidth=1.3, alpha=0.7, **variant.look.line)
+                end, = panel.plot(times[-1], accuracy[-1], **variant.look.markers, **MARKERS)
+                for part in (line, end):
+                    say(part, f"{variant.backbone} {variant.head}: {accuracy[-1]:.1f} % after {times[-1]:.3g} {unit}")
                 ends.append((times[-1], accuracy[-1]))
-        dress_cost_panel(panel, f"recipe {recipe}", f"time of training and validation ({unit})")
+        dress_cost_panel(panel, recipe if len(axes) > 1 else "", f"time ({unit})")
+        panel.locator_params(axis="x", nbins=max(3, 8 // len(axes)))
+        panel.label_outer()
         draw_front(panel, pareto_front(ends))
     draw_legend(figure, study, plotting.handle("best for the time", **FRONT))
-    plotting.save(figure, path)
-    return ("Validation top-1 against the time since the start, averaged over the seeds. A marker is the end of the "
-            "runs. Every variant below and to the right of the grey line is both slower and worse than another one. A "
+    plotting.save_with_svg(figure, path)
+    return ("Validation top-1 against the time since the start, validation included, averaged over the seeds. "
+            "A marker is the end of the runs. Every variant below and to the right of the grey line is both slower and worse than another one. A "
             "point before the end is not what a shorter run would reach, since the learning rate falls over the whole "
             f"run. {recorded(study)}")
 
@@ -89,7 +95,7 @@ def draw_throughput(study: Study, path: Path) -> str:
                        [f"{mean:,.0f}" if mean >= 100 else f"{mean:.1f}" for mean in means],
                        unit="images/s in training", whiskers=np.transpose(whiskers).tolist(), room=3, alpha=0.6,
                        **{key: [look[key] for look in looks] for key in looks[0]})
-    plotting.save(figure, path)
+    plotting.save_with_svg(figure, path)
     return ("Training images a second: the mean over a variant's runs of each run's median epoch; whiskers span the "
             f"runs. {recorded(study)}")
 
@@ -120,21 +126,42 @@ def draw_costs(study: Study, path: Path) -> str | None:
     summaries = {variant: summary(runs[0]) for variant, runs in study.items()}
     for recipe, panels in axes.items():
         for panel, (name, unit, cost) in zip(panels, COSTS, strict=True):
-            for variant, runs in study.items():
-                if variant.recipe == recipe:
-                    draw_cost(panel, variant, cost(summaries[variant]), [run.final["val_top1"] for run in runs])
+            costs = {variant: cost(summaries[variant]) for variant in study if variant.recipe == recipe
+                     and (cost is COSTS[0][2] or not summaries[variant].not_counted)}
+            for variant, side in beside(costs).items():
+                draw_cost(panel, variant, costs[variant], study[variant], side)
             dress_cost_panel(panel, f"recipe {recipe}\n{name}" if len(axes) > 1 else name, unit)
     draw_legend(figure, study)
-    plotting.save(figure, path)
+    plotting.save_with_svg(figure, path)
+    unknown = [f"{variant.backbone} {variant.head} ({', '.join(found.not_counted)})"
+               for variant, found in summaries.items() if found.not_counted]
     return ("Final validation top-1 against what a variant costs: parameters; operations, two for each multiply-add of "
             "convolutions and linear layers; bytes that the layers read and write one by one. Dashes are seeds, "
-            "markers their means.")
+            "markers their means. Markers of equal cost stand side by side."
+            + (f" Parameters alone are known of {'; '.join(unknown)}: no rule counts the rest." if unknown else ""))
 
 
-def draw_cost(axes, variant, cost: float, accuracy: list[float]) -> None:
-    """Draws the accuracy of every seed as a dash, and their mean as a marker."""
-    axes.plot([cost] * len(accuracy), accuracy, "_", color=variant.look.color, markersize=9, alpha=0.8)
-    axes.plot(cost, np.mean(accuracy), **variant.look.markers, **MARKERS)
+def beside(costs: dict[Variant, float]) -> dict[Variant, float]:
+    """Returns how many points to the side each variant is drawn, so that none hides another of about its cost."""
+    near = CLOSE * max(costs.values(), default=0)
+    shifts = {}
+    for variant, cost in costs.items():
+        same = [other for other in costs if abs(costs[other] - cost) <= near]
+        shifts[variant] = APART * (same.index(variant) - (len(same) - 1) / 2)
+    return shifts
+
+
+def draw_cost(axes, variant: Variant, cost: float, runs: list[Run], side: float) -> None:
+    """Draws the accuracy of every seed as a dash, and their mean as a marker, `side` points to the right."""
+    from matplotlib.transforms import ScaledTranslation
+
+    accuracy = [run.final["val_top1"] for run in runs]
+    place = axes.transData + ScaledTranslation(side / 72, 0, axes.figure.dpi_scale_trans)
+    told = f"{variant.backbone} {variant.head}: {np.mean(accuracy):.1f} %, {cost:,.4g}"
+    axes.plot([cost] * len(accuracy), accuracy, "_", color=variant.look.color, markersize=9, alpha=0.8, transform=place)
+    say(axes.plot(cost, np.mean(accuracy), **variant.look.markers, **MARKERS, transform=place)[0], told)
+    axes.update_datalim([(cost, value) for value in accuracy])
+    axes.autoscale_view()
 
 
 def summary(run: Run):
@@ -150,7 +177,7 @@ def by_recipe(study: Study, rows: int, title: str) -> tuple:
     """Returns a figure and {recipe: its `rows` panels}; the panels of a recipe that stands alone lie side by side."""
     names = recipes(study)
     alone = len(names) == 1 and rows > 1
-    size = (4 * rows, 4.4) if alone else (max(8, 4.4 * len(names)), 1 + 3.4 * rows)
+    size = (4 * rows, 4.4) if alone else (max(6.4, (2.1 if rows == 1 else 4.4) * len(names)), 0.8 + 3.3 * rows)
     figure = plotting.new_figure(*size, title)
     shape = (1, rows) if alone else (rows, len(names))
     panels = figure.subplots(*shape, squeeze=False, sharey=True)

@@ -52,11 +52,11 @@ def labels(study: Study) -> dict[Variant, str]:
 
 
 def looks(study: Study) -> dict[Variant, plotting.Look]:
-    """Returns the look of each Variant; with several recipes the filling tells recipe and backbone together."""
+    """Returns the look of each Variant for a picture that shows all of them: with several recipes each has a marker of
+    its own, as far as there are markers."""
     if len(recipes(study)) == 1:
         return {variant: variant.look for variant in study}
-    groups = list(dict.fromkeys(variant[:2] for variant in study))
-    return {v: plotting.look(HEADS.names().index(v.head), groups.index(v[:2])) for v in study}
+    return {variant: variant.look._replace(marker=plotting.look(place).marker) for place, variant in enumerate(study)}
 
 
 def recipes(study: Study) -> list[str]:
