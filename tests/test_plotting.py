@@ -58,5 +58,6 @@ def test_a_legend_reads_row_by_row(axes):
 
 def test_cells_are_readable_on_their_colour_and_unknown_ones_say_so(axes):
     plotting.write_cells(axes, np.array([[80.0, 10.0], [np.nan, 55.0]]), ".0f", bright=55)
+    dark, bright = plotting.ON_BRIGHT, plotting.ON_DARK
     assert [(text.get_text(), text.get_color()) for text in axes.texts] == [
-        ("80", "black"), ("10", "white"), ("-", "white"), ("55", "white")]
+        ("80", dark), ("10", bright), ("-", bright), ("55", bright)]

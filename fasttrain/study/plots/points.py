@@ -51,10 +51,10 @@ def draw_pareto(study: Study, path: Path) -> str | None:
         draw_front(panel, pareto_front(ends))
     draw_legend(figure, study, plotting.handle("best for the time", **FRONT))
     plotting.save_with_svg(figure, path)
-    return ("Validation top-1 against the time since the start, validation included, averaged over the seeds. "
-            "A marker is the end of the runs. Every variant below and to the right of the grey line is both slower and worse than another one. A "
-            "point before the end is not what a shorter run would reach, since the learning rate falls over the whole "
-            f"run. {recorded(study)}")
+    return ("Validation top-1 against the time since the start, validation included, averaged over the seeds. A marker "
+            "is the end of the runs. Every variant below and to the right of the grey line is both slower and worse "
+            "than another one. A point before the end is not what a shorter run would reach, since the learning rate "
+            f"falls over the whole run. {recorded(study)}")
 
 
 def dress_cost_panel(axes, title: str, cost: str) -> None:
