@@ -107,10 +107,12 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, 512 * expansion, H / 32, W / 32], rounded up (H / 8 with the small stem)."""
+        return self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
+
+    def stem(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] -> [B, 64, H / 4, W / 4], rounded up (H with the small stem)."""
         x = self.relu(self.bn1(self.conv1(x)))
-        if self.maxpool is not None:
-            x = self.maxpool(x)
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return x if self.maxpool is None else self.maxpool(x)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head.forward(self, self.features(x))

@@ -15,6 +15,7 @@ import torch
 from fasttrain.data.batch import Batch
 from fasttrain.runtime import out_of_memory, with_own_code
 from fasttrain.storage import use_compile_cache
+from fasttrain.train.stem import fuse_stem, restore_stem
 from fasttrain.train.step import Step
 
 # Steps before a capture: libraries choose their algorithms and set up their buffers in the first ones.
@@ -35,8 +36,8 @@ def warm_up(step: Step, train_batches: list[Batch], eval_batch: Batch | None, wa
     use_compile_cache()
     state = optimizer_state(step)
     with untouched(step):
-        compiled = attempt(step, functools.partial(compile_forward, step, train_batches, eval_batch), step.run_eagerly,
-                           warn, "eager")
+        compiled = attempt(step, functools.partial(compile_forward, step, train_batches, eval_batch),
+                           functools.partial(run_eagerly, step), warn, "eager")
         if compiled and step.runtime.cuda_graphs:
             attempt(step, functools.partial(capture, step, train_batches, eval_batch, state), step.launch_singly, warn,
                     "without a CUDA graph")
@@ -61,6 +62,9 @@ def attempt(step: Step, prepare: Callable[[], None], undo: Callable[[], None], w
 
 def compile_forward(step: Step, train_batches: list[Batch], eval_batch: Batch | None) -> None:
     """Puts compiled forward passes, with their backward passes, in their places and runs each once."""
+    if step.runtime.device.type == "cuda" and step.runtime.channels_last:
+        fuse_stem(step.model)
+        fuse_stem(step.evaluated)
     step.forward_eval = Compiled(step.eval_sums, step.runtime.inductor_mode)
     step.forward_train = {size: Compiled(step.train_loss, step.runtime.inductor_mode) for size in step.sizes}
     for _ in at_each_size(step):
@@ -68,6 +72,13 @@ def compile_forward(step: Step, train_batches: list[Batch], eval_batch: Batch | 
             step.train(batch, 0.0, 0, 0)
     if eval_batch is not None:
         step.evaluate(eval_batch)
+
+
+def run_eagerly(step: Step) -> None:
+    """Takes back what `compile_forward` did."""
+    restore_stem(step.model)
+    restore_stem(step.evaluated)
+    step.run_eagerly()
 
 
 def capture(step: Step, train_batches: list[Batch], eval_batch: Batch | None, state: set) -> None:
