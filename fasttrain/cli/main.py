@@ -15,6 +15,7 @@ from fasttrain.errors import FasttrainError, Interrupted
 COMMANDS = {
     "run": "train one variant",
     "ablate": "train every variant with several seeds and compare them",
+    "record": "race for the least time to an accuracy, against the record that stands",
     "report": "compare runs that are there: tables, answers and plots from run folders",
     "eval": "measure a checkpoint on a split; what is not given is as in its run",
     "predict": "name what images show: the likeliest classes of each",

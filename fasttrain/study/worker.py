@@ -81,6 +81,7 @@ class Relay(Sink):
 
     def epoch(self, epoch):
         self.pace.end_epoch()
+        self.tell({"validated": epoch.row["epoch"]})
 
 
 def main() -> int:
