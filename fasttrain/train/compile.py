@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def warm_up(step: Step, train_batches: list[Batch], eval_batch: Batch | None, wa
     if step.runtime.compile == "off":
         return
     started = time.monotonic()
+    # advice to torch's own developers, a dozen lines of it
+    warnings.filterwarnings("ignore", "\\s*Online softmax is disabled", UserWarning)
     use_compile_cache()
     state = optimizer_state(step)
     with untouched(step):

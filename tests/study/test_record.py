@@ -76,7 +76,8 @@ def clean(monkeypatch):
 
 def test_the_command_says_who_holds_the_record(tmp_path, clean, monkeypatch, capsys):
     words = ["record", "race", "--records", str(tmp_path / "records"), "--out", str(tmp_path / "trials"),
-             "--data", DATA, "--recipe", "fast", "--epochs", "1", "--batch-size", "100", "--image-size", "32", "--precision", "fp32"]
+             "--data", DATA, "--recipe", "fast", "--epochs", "1", "--batch-size", "100", "--image-size", "32",
+             "--precision", "fp32"]
     found = iter([Trial(0, 5.0, 9.0, 0.0, 2.0), Trial(1, 5.1, 9.1, 0.0, 2.0)])
     monkeypatch.setattr(race, "trial", lambda config, *_: next(found))
     assert main([*words, "--name", "first"]) == 0

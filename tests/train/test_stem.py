@@ -1,6 +1,7 @@
 """The fused stem equals the plain one: outputs, gradients, running statistics."""
 
 import copy
+import os
 
 import pytest
 import torch
@@ -66,6 +67,7 @@ def compare(device, dtype, size, tolerance):
 
 
 @pytest.mark.computed
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="TRITON_INTERPRET=1 starts triton's interpreter")
 @pytest.mark.parametrize("size", [64, 48, 32])
 def test_the_kernels_in_tritons_interpreter(size, monkeypatch):
     kernels = pytest.importorskip("fasttrain.train.stem_kernels", reason="needs triton", exc_type=ImportError)
@@ -78,5 +80,6 @@ def test_the_kernels_in_tritons_interpreter(size, monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("size", [64, 48, 32])
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-3), (torch.bfloat16, 0.05)], ids=str)
-def test_the_kernels_on_a_gpu(dtype, tolerance, size):
+def test_the_kernels_on_a_gpu(dtype, tolerance, size, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # its rounding may move a maximum
     compare("cuda", dtype, size, tolerance)
