@@ -116,6 +116,8 @@ class RunConfig(Checked):
     optimizer: Checked | dict | None = setting(optional(SECTIONS["optimizer"]), None)
     schedule: Checked | dict | None = setting(optional(SECTIONS["schedule"]), None)
     mix: Mix | dict | None = setting(optional(SECTIONS["mix"]), None)
+    recalibrate: int | None = setting(optional(integer(0, 10_000)), None, "training batches at full size that give "
+                                      "BatchNorm's statistics for validation after an epoch on smaller ones; 0 is off")
     ema: float | None = setting(optional(number(0, 0.999999)), None,
                                 "validation measures weights averaged over the steps with this decay; 0 is off")
     tta: bool = setting(boolean, False, "validation also counts hits of each image averaged with its mirror image")

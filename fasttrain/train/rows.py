@@ -15,8 +15,9 @@ MEASURED = ("images_per_second", "data_wait_fraction", "seconds", "save_seconds"
             "peak_memory_bytes")
 
 # `epoch` counts from 1; `step` counts optimizer steps over the whole run; top-1, top-5 and macro-F1 are in percent.
-# `train_image_size`, in pixels, is also the size that BatchNorm's statistics were taken at; validation measures at
-# `image_size` with them, so that its values suffer in epochs where the two differ. `threads`: of the step, on the host.
+# `train_image_size`, in pixels, is also the size that BatchNorm's statistics were taken at, unless `recalibrate` took
+# them at `image_size`, where validation measures: without it, values suffer in epochs where the two differ.
+# `threads`: of the step, on the host.
 # `save_seconds`: for how long training stood still to save, since the row before; `seconds` does not count it.
 COLUMNS = (
     "epoch", "step", "lr",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import signal
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.compile import warm_up
 from fasttrain.train.events import Epoch, EventLog, Progress
 from fasttrain.train.interrupt import StopFlag
+from fasttrain.train.recalibrate import recalibrate
 from fasttrain.train.rows import Row
 from fasttrain.train.saver import Saver
 from fasttrain.train.schedules import learning_rate
@@ -139,6 +141,9 @@ class Trainer:
 
     def evaluate(self, epoch: int) -> Pass:
         """Makes one pass over the validation images and sets `predicted` and `confusion`."""
+        if self.config.recalibrate and self.step.size != self.config.image_size:
+            self.train_loader.set_epoch(epoch)
+            recalibrate(self.step, itertools.islice(self.train_loader, self.config.recalibrate))
         self.step.reset()
         self.val_loader.set_epoch(0)
         clock, images = wait_clock(self.runtime.device), 0
