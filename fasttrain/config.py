@@ -121,6 +121,8 @@ class RunConfig(Checked):
     ema: float | None = setting(optional(number(0, 0.999999)), None,
                                 "validation measures weights averaged over the steps with this decay; 0 is off")
     tta: bool = setting(boolean, False, "validation also counts hits of each image averaged with its mirror image")
+    shards: int = setting(integer(1, 65536), 1, "slices of each batch; above 1: equal weights for 1, 2, 4 processes")
+    sync_bn: bool = setting(boolean, False, "BatchNorm over the samples of all processes, not of each slice")
     seed: int = setting(integer(0, 2**32 - 1), 0, "decides initial weights, order and augmentation")
     device: str = setting(choice(DEVICES), "auto", "the processor")
     threads: int | str | None = setting(optional(either("auto", integer(1, 1024))), None,

@@ -31,3 +31,15 @@ class Interrupted(FasttrainError):
     def __init__(self, message: str, exit_code: int = 75):
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class PeerLost(FasttrainError):
+    """Another process of the run ended, or does not answer."""
+
+
+class Silent(FasttrainError):
+    """Ends a process for a reason that another one has told: has no text."""
+
+    def __init__(self, exit_code: int):
+        super().__init__()
+        self.exit_code = exit_code

@@ -64,6 +64,11 @@ class Runtime:
         notes = tuple(why if note.startswith("threads ") else note for note in self.notes)
         return dataclasses.replace(self, threads=count, notes=notes)
 
+    def uncompiled(self, why: str) -> "Runtime":
+        """Returns the same without compiling."""
+        notes = tuple(why if note.startswith("compile ") else note for note in self.notes)
+        return dataclasses.replace(self, compile="off", notes=notes)
+
     def autocast(self) -> contextlib.AbstractContextManager:
         """Returns the context in which a forward pass runs."""
         if self.precision == "fp32":

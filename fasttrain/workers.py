@@ -72,6 +72,12 @@ def how_it_ended(code: int) -> str:
     return f"its process was killed by {name}" + (" (perhaps for lack of memory)" if name == "SIGKILL" else "")
 
 
+def die_with_parent(number: signal.Signals) -> None:
+    """Lets this process get a signal when the one that started it ends, however it ends. Linux only."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
 def connect() -> tuple[Iterator[Any], Callable[[Any], None]]:
     """In the process: returns an iterator over the parent's messages, and a function that sends it one.
 
@@ -79,8 +85,7 @@ def connect() -> tuple[Iterator[Any], Callable[[Any], None]]:
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    with contextlib.suppress(OSError, AttributeError):  # Linux only
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with_parent(signal.SIGTERM)
 
     def send(message: Any) -> None:
         with contextlib.suppress(BrokenPipeError):  # the parent is gone: what is under way still ends as it should

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from fasttrain import __version__
 from fasttrain.cli.parser import Parser, add_command
 from fasttrain.errors import FasttrainError, Interrupted
+from fasttrain.launch import ended
 
 # name: help line. `fasttrain.cli.<name>` has the command's flags (`add_flags`) and its one call (`run`).
 COMMANDS = {
@@ -49,21 +50,27 @@ def load(name: str):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code (0, 2 configuration, 3 data, 4 diverged, 75 stopped, 130 Ctrl-C)."""
-    words = sys.argv[1:] if argv is None else argv
+    return ended(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(words: Sequence[str]) -> int:
+    """Does what `main` says."""
     try:
         parser = build_parser(words)
         arguments = parser.parse_args(words)
         if arguments.command is None:
             parser.print_help()
             return 2
-        load(arguments.command).run(arguments)
+        arguments.words = words
+        code = load(arguments.command).run(arguments)
         sys.stdout.flush()  # here, where a reader that has gone, such as `head`, is no traceback
-        return 0
+        return code or 0
     except Interrupted as error:  # asked for, so no error
         print(f"fasttrain: stopped: {one_line(error)}", file=sys.stderr)
         return error.exit_code
     except FasttrainError as error:
-        print(f"fasttrain: error: {one_line(error)}", file=sys.stderr)
+        if text := one_line(error):  # without one where another process of the run says it
+            print(f"fasttrain: error: {text}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("fasttrain: interrupted", file=sys.stderr)

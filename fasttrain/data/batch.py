@@ -13,13 +13,15 @@ from fasttrain.cores import cores
 from fasttrain.data.augment import only, switched_on
 from fasttrain.data.augment.rest import Rest
 from fasttrain.data.split import Split
+from fasttrain.shares import slice_start
 
 
 class Batch(NamedTuple):
     """One step's samples on the step's device.
 
     images: uint8 [B, S, S, 3], NHWC, augmented. labels: int64 [B]. indices: int64 [B], positions in the split.
-    valid: how many of the B samples count; evaluation pads its last batch to a static shape, training never pads.
+    valid: how many of the B samples count; evaluation pads its last batch to a static shape, training never pads. With
+    `lead` the first sample is the one before them.
     """
 
     images: Any
@@ -35,6 +37,7 @@ class LoaderSpec:
     batch_size is global: rank r of `world_size` takes its slice of each global batch. With `train` the order is
     shuffled by (seed, epoch) and `augment` applies; without it samples come in order, as they are, padded at the end.
     threads: how many a loader with threads or processes of its own shares among all ranks; None: one for each core.
+    lead: whether a rank also gets, first, the sample before its own in the global batch; before the first is the last.
     """
 
     split: Split
@@ -47,6 +50,7 @@ class LoaderSpec:
     rank: int = 0
     world_size: int = 1
     threads: int | None = None
+    lead: bool = False
 
     @property
     def workers(self) -> int:
@@ -57,7 +61,7 @@ class LoaderSpec:
 class BatchPlan:
     """Which samples each step of an epoch holds: integer arithmetic on a LoaderSpec, shared by all loaders.
 
-    steps: how many an epoch has. local_size: samples in a full batch of one rank.
+    steps: how many an epoch has. local_size: samples in a full batch of one rank, at most.
     """
 
     def __init__(self, spec: LoaderSpec):
@@ -65,7 +69,7 @@ class BatchPlan:
         self.count = len(spec.split)
         whole, rest = divmod(self.count, spec.batch_size)
         self.steps = whole + (1 if rest and not (spec.train and spec.drop_last) else 0)
-        self.local_size = -(-spec.batch_size // spec.world_size)
+        self.local_size = -(-spec.batch_size // spec.world_size) + spec.lead
 
     def order(self, epoch: int) -> np.ndarray:
         """Returns the samples of an epoch in the order in which they come: int64 [count]."""
@@ -73,15 +77,21 @@ class BatchPlan:
             return keyed.permutation(self.spec.seed, epoch, self.count)
         return np.arange(self.count, dtype=np.int64)
 
+    def size(self, step: int) -> int:
+        """Returns how many samples the global batch of a step has."""
+        return min(self.spec.batch_size, self.count - step * self.spec.batch_size)
+
     def step(self, order: np.ndarray, step: int) -> tuple[np.ndarray, int]:
         """Returns this rank's samples of one step: (indices int64 [b], valid).
 
-        Evaluation repeats the last sample up to the static local size; `valid` leaves the repeats out.
+        Evaluation repeats the last sample up to the static local size; `valid` leaves the repeats and the lead out.
         """
         spec = self.spec
         batch = order[step * spec.batch_size:(step + 1) * spec.batch_size]
-        first, last = (len(batch) * r // spec.world_size for r in (spec.rank, spec.rank + 1))
+        first, last = (slice_start(len(batch), r, spec.world_size) for r in (spec.rank, spec.rank + 1))
         mine = batch[first:last]
+        if spec.lead and len(mine):
+            return batch.take(np.arange(first - 1, last), mode="wrap"), len(mine)
         if not spec.train and len(mine) < self.local_size:
             padding = np.full(self.local_size - len(mine), batch[-1], np.int64)
             return np.concatenate([mine, padding]), len(mine)

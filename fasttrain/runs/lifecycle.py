@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fasttrain import launch
 from fasttrain.config import RunConfig
 from fasttrain.data.batch import Batch
 from fasttrain.environment import versions
@@ -16,6 +17,7 @@ from fasttrain.errors import DivergedError, Interrupted
 from fasttrain.format import count
 from fasttrain.perf import ceilings
 from fasttrain.perf.cost import step_cost
+from fasttrain.processes import Processes, joined
 from fasttrain.runs import folder as run_folder
 from fasttrain.runs.folder import RunFolder
 from fasttrain.runs.run import Run, damage
@@ -37,19 +39,28 @@ def run(config: RunConfig, sinks: Iterable[Sink] | None = None, console: Sink | 
 
     `sinks` replaces the console and the files that a run folder gets by observers of one's own, `console` only the
     console. Raises ConfigError, DataError, DivergedError, or Interrupted after a signal; each has its `exit_code`.
+
+    Several processes that torchrun started share the run; the first one alone claims, writes, saves and prints.
     """
-    started = time.monotonic()
-    run_folder.refuse_taken(config)
-    job = build(config, print)
-    folder = run_folder.claimed(job.config, disk_bytes(job.config, job.train.num_classes))
-    events = EventLog(default_sinks(folder.path, console) if sinks is None else sinks)
+    with joined(config) as processes:
+        return run_shared(config, processes, sinks, console)
+
+
+def run_shared(config: RunConfig, processes: Processes, sinks: Iterable[Sink] | None, console: Sink | None) -> Run:
+    """Does what `run` says, in each of the processes that share the run."""
+    started, first = time.monotonic(), processes.first
+    processes.together(lambda: first and run_folder.refuse_taken(config))
+    job = build_in_turn(config, processes)
+    folder, threads = claim(job)
+    events = EventLog((default_sinks(folder.path, console) if sinks is None else sinks) if first else ())
     try:
         def warn(text):
             events.message(text, "warning")
 
-        with StopFlag().listening() as stop, memory_errors(job.config.batch_size):
-            job = job.settled(folder.threads, warn)
-            folder.keep_threads(job.config.threads)
+        with StopFlag(once=processes.size > 1).listening() as stop, memory_errors(job.config.batch_size):
+            job = job.settled(threads, warn)
+            if first:
+                folder.keep_threads(job.config.threads)
             trainer = job.trainer(events, folder.checkpoints)
             if folder.resumed:
                 continue_from(folder, trainer, warn, has_files=sinks is None)
@@ -62,12 +73,35 @@ def run(config: RunConfig, sinks: Iterable[Sink] | None = None, console: Sink | 
     return Run(folder.path, job.config, trainer.rows, start.report)
 
 
+def build_in_turn(config: RunConfig, processes: Processes) -> Job:
+    """Returns the job; data are packed once on each disk, and the first process says so."""
+    say = print if processes.first else None
+    return processes.in_turn(lambda: build(config, say, processes))
+
+
+def claim(job: Job) -> tuple[RunFolder, int | None]:
+    """Returns the run's folder, which the first process has claimed, and the threads that a resumed run had so far."""
+    def attempt():
+        return run_folder.claimed(job.config, disk_bytes(job.config, job.train.num_classes)) if mine else None
+
+    mine = job.processes.first
+    folder = job.processes.together(attempt)
+    if mine:
+        launch.leave("folder", str(folder.path.absolute()))
+    path, resumed, threads = job.processes.share(folder and (folder.path, folder.resumed, folder.threads))
+    return folder or RunFolder(path, resumed), threads
+
+
 def continue_from(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None], has_files: bool) -> None:
     """Puts the trainer where the run stopped, and warns of each file that is damaged and written anew.
 
     has_files: whether the run writes more than checkpoints and its configuration.
     """
-    trainer.load_state_dict(recover(folder.checkpoints, warn))
+    processes = trainer.processes
+    state = processes.together(lambda: recover(folder.checkpoints, warn) if processes.first else None)
+    trainer.load_state_dict(processes.share(state))
+    if not processes.first:
+        return
     if folder.damage:
         warn(folder.damage)
     for line in damage(folder.path, trainer.rows) if has_files else ():
@@ -87,18 +121,29 @@ def train_to_the_end(trainer: Trainer, events: EventLog, started: float, stop: S
         status = DIVERGED
         raise
     finally:
-        events.finish(summarize(trainer, status, started))
+        if trainer.processes.first:
+            events.finish(summarize(trainer, status, started))
         trainer.close()
 
 
 def dry_run(config: RunConfig) -> list[str]:
-    """Builds everything, does one train step, one eval step, one save and load; returns the lines that say so."""
-    job = build(config, print).settled()
+    """Builds everything, does one train step, one eval step, one save and load; returns the lines that say so.
+
+    Of several processes the first one returns them.
+    """
+    with joined(config) as processes:
+        lines = rehearse(build_in_turn(config, processes).settled())
+        return lines if processes.first else []
+
+
+def rehearse(job: Job) -> list[str]:
+    """Does what `dry_run` says."""
     with tempfile.TemporaryDirectory() as scratch, memory_errors(job.config.batch_size):
         trainer = job.trainer(checkpoints=Checkpoints(scratch))
         trainer.warm_up()
         batch, val_batch = trainer.first_batch(), next(iter(trainer.val_loader))
-        steps = [train_once(trainer.step, batch, size) for size in trainer.step.sizes]
+        images = trainer.train_loader.plan.size(0)
+        steps = [train_once(trainer.step, batch, images, size) for size in trainer.step.sizes]
         started = time.monotonic()
         trainer.step.evaluate(val_batch)
         job.runtime.synchronize()
@@ -119,13 +164,13 @@ def dry_run(config: RunConfig) -> list[str]:
     ]
 
 
-def train_once(step: Step, batch: Batch, size: int) -> str:
-    """Does one train step at `size` px; returns the line that says so."""
+def train_once(step: Step, batch: Batch, images: int, size: int) -> str:
+    """Does one train step of `images` images at `size` px; returns the line that says so."""
     step.size, started = size, time.monotonic()
     step.train(batch, step.config.lr, 0, 0)
     loss = step.losses[0].item()
     shrunk = f" at {size} px" if len(step.sizes) > 1 else ""
-    return f"one train step of {batch.valid} images{shrunk}: {time.monotonic() - started:.2f} s, loss {loss:.3f}"
+    return f"one train step of {images} images{shrunk}: {time.monotonic() - started:.2f} s, loss {loss:.3f}"
 
 
 def default_sinks(folder: Path, console: Sink | None = None) -> list[Sink]:
@@ -174,7 +219,7 @@ def utilization(step: Step, rows: list[Row]) -> float | None:
     The median over the epochs, each at its own image size. None where there is no memory left to measure it in.
     """
     try:
-        ceiling = ceilings.matmul_flops(step.runtime.device, step.runtime.dtype)
+        ceiling = ceilings.matmul_flops(step.runtime.device, step.runtime.dtype) * step.processes.size
     except (RuntimeError, MemoryError):
         return None
     flops = [row["images_per_second"] * step_cost(step, row.get("train_image_size")).flops for row in rows]

@@ -13,7 +13,9 @@ from fasttrain.data.pack import open_splits
 from fasttrain.data.split import Split
 from fasttrain.errors import ConfigError
 from fasttrain.models import build_model
+from fasttrain.processes import ALONE, Processes
 from fasttrain.runtime import Runtime, resolve
+from fasttrain.shares import refuse_shares, slice_count
 from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.events import EventLog
 from fasttrain.train.threads import fastest_threads
@@ -25,13 +27,14 @@ class Job:
     """A configuration fitted to the data and the machine.
 
     config: has numbers for batch size and learning rate; `settled` also for threads. runtime: has no `auto` left.
-    train, val: the images.
+    train, val: the images. processes: those that share the run.
     """
 
     config: RunConfig
     runtime: Runtime
     train: Split
     val: Split
+    processes: Processes = ALONE
 
     def settled(self, so_far: int | None = None, warn: Callable[[str], None] = print) -> Job:
         """Returns the job with a number of threads in its config: asked for, else that of the run so far, or by trying.
@@ -42,7 +45,7 @@ class Job:
         if so_far and wanted in (None, "auto"):
             runtime = runtime.with_threads(so_far, f"threads {so_far}: as the run had so far")
         elif wanted == "auto" and runtime.device.type == "cpu":
-            runtime = runtime.with_threads(*fastest_threads(self.config, runtime, self.train))
+            runtime = runtime.with_threads(*self.processes.share(fastest_threads(self.config, runtime, self.train)))
         if so_far not in (None, runtime.threads):
             warn(f"threads: the run had {so_far} so far and goes on with {runtime.threads}, so its weights will not be "
                  f"equal to the bit to those of a run with {so_far} throughout")
@@ -53,28 +56,37 @@ class Job:
 
     def trainer(self, events: EventLog | None = None, checkpoints: Checkpoints | None = None) -> Trainer:
         """Returns a Trainer that has not trained yet. Without `checkpoints` it cannot save."""
-        return Trainer(self.config, self.runtime, self.train, self.val, checkpoints, events or EventLog())
+        return Trainer(self.config, self.runtime, self.train, self.val, checkpoints, events or EventLog(),
+                       self.processes)
 
 
-def build(config: RunConfig, on_message: Callable[[str], None] | None = None) -> Job:
+def build(config: RunConfig, on_message: Callable[[str], None] | None = None, processes: Processes = ALONE) -> Job:
     """Opens the data and replaces every `auto`; `on_message` gets lines on what is being packed.
 
     Raises ConfigError for what this machine or the data cannot do, DataError for data that cannot be read.
     """
+    refuse_shares(config, processes.size)
     runtime = resolve(config)
+    if config.sync_bn and processes.size > 1:
+        runtime = runtime.uncompiled("compile off: sync_bn talks to the other processes inside the network")
     train, val = open_splits(config, on_message)
     config = fit_to_data(config, len(train))
-    refuse_batch_of_one(config, len(train), train.num_classes)
-    return Job(config, runtime, train, val)
+    refuse_shares(config, processes.size)
+    refuse_batch_of_one(config, len(train), train.num_classes, processes.size)
+    return Job(config, runtime, train, val, processes)
 
 
-def refuse_batch_of_one(config: RunConfig, train_images: int, num_classes: int) -> None:
-    """Raises ConfigError if a batch of the plan has one image at a size whose last map has one pixel.
+def refuse_batch_of_one(config: RunConfig, train_images: int, num_classes: int, processes: int = 1) -> None:
+    """Raises ConfigError if a batch of the plan, or a slice of one, has one image where the last map has one pixel.
 
     BatchNorm needs two values of each channel to train.
     """
+    slices = 1 if config.sync_bn else slice_count(config.shards, processes)
     last = 0 if config.drop_last else train_images % config.batch_size
-    if 1 not in (config.batch_size, last):
+    if config.sync_bn and 0 < last < processes:
+        raise ConfigError(f"sync_bn: the last batch of {train_images:,} images has {last}, too few for {processes} "
+                          "processes: choose another --batch-size, or --set drop_last=true")
+    if config.batch_size >= 2 * slices and (last == 0 or last >= 2 * slices):
         return
     with torch.device("meta"):
         model = build_model(config.arch, config.head, num_classes, config.image_size, config.stem)
@@ -82,7 +94,8 @@ def refuse_batch_of_one(config: RunConfig, train_images: int, num_classes: int) 
         try:
             model(torch.empty(1, 3, size, size, device="meta"))
         except ValueError:
-            which, remedy = ("every batch", "use a larger one") if config.batch_size == 1 else (
+            which, remedy = ("every batch", "use a larger one") if config.batch_size < 2 * slices else (
                 f"the last batch of {train_images:,} images", "choose another, or --set drop_last=true")
-            raise ConfigError(f"batch size {config.batch_size}: {which} has one image, and BatchNorm needs two to "
-                              f"train at {size} px: {remedy}") from None
+            part = "" if slices == 1 else f"one of the {slices} slices of "
+            raise ConfigError(f"batch size {config.batch_size}: {part}{which} has one image, and BatchNorm needs two "
+                              f"to train at {size} px: {remedy}") from None

@@ -16,6 +16,7 @@ import torch
 from fasttrain.data.batch import Batch
 from fasttrain.runtime import out_of_memory, with_own_code
 from fasttrain.storage import use_compile_cache
+from fasttrain.train.slices import SlicedStep
 from fasttrain.train.stem import fuse_stem, restore_stem
 from fasttrain.train.step import Step
 
@@ -50,17 +51,22 @@ def warm_up(step: Step, train_batches: list[Batch], eval_batch: Batch | None, wa
 
 def attempt(step: Step, prepare: Callable[[], None], undo: Callable[[], None], warn: Callable[[str], None],
             otherwise: str) -> bool:
-    """Returns whether `prepare` worked; if not, calls `undo`. A simpler form is no remedy for lack of memory."""
+    """Returns whether `prepare` worked, in every process; if not, calls `undo` in all.
+
+    A simpler form is no remedy for lack of memory.
+    """
+    reason = None
     try:
         with_sound_cache(prepare)
     except Exception as error:  # compilers and drivers fail in as many ways as there are toolchains
         if out_of_memory(error):
             raise
-        undo()
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    reason = next(filter(None, step.processes.all(reason)), None)
+    if reason:
+        undo()
         warn(f"compile {step.runtime.compile} failed, training goes on {otherwise}: {reason}")
-        return False
-    return True
+    return reason is None
 
 
 def compile_forward(step: Step, train_batches: list[Batch], eval_batch: Batch | None) -> None:
@@ -72,7 +78,7 @@ def compile_forward(step: Step, train_batches: list[Batch], eval_batch: Batch | 
     step.forward_train = {size: Compiled(step.train_loss, step.runtime.inductor_mode) for size in step.sizes}
     for _ in at_each_size(step):
         for batch in train_batches:
-            step.train(batch, 0.0, 0, 0)
+            step.rehearse(batch)
     if eval_batch is not None:
         step.evaluate(eval_batch)
 
@@ -91,7 +97,9 @@ def capture(step: Step, train_batches: list[Batch], eval_batch: Batch | None, st
     pool = torch.cuda.graph_pool_handle()
     for size in at_each_size(step) if train_batches else ():
         step.prepare(0.0, 0)
-        step.launch_train[size] = Captured(step.update, train_batches[0][:2], pool)
+        step.launch_train[size] = Captured(step.update, step.inputs(train_batches[0]), pool)
+    if train_batches and isinstance(step, SlicedStep):
+        step.launch_finish = Captured(step.finish, (), pool)
     if eval_batch is not None:
         step.evaluate(eval_batch)
         with torch.no_grad():

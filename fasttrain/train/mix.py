@@ -43,8 +43,8 @@ def mix_images(images, partners, drawn):
     return torch.lerp(partners, images, torch.where(box, share, 1.0).to(images.dtype))
 
 
-def mixed_loss(logits, labels, drawn, label_smoothing):
+def mixed_loss(logits, labels, partners, drawn, label_smoothing):
     """(mean loss over both labels of each image by their shares, the label of the larger share, int64 [B])."""
-    own, partners = drawn[5], labels.roll(1)
+    own = drawn[5]
     losses = [F.cross_entropy(logits, either, label_smoothing=label_smoothing) for either in (labels, partners)]
     return own * losses[0] + (1 - own) * losses[1], torch.where(own >= 0.5, labels, partners)

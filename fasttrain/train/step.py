@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import signal
 from collections.abc import Callable, Iterator
 
 import torch
@@ -17,6 +18,7 @@ from fasttrain import keyed
 from fasttrain.config import RunConfig
 from fasttrain.data.batch import Batch
 from fasttrain.data.split import Split
+from fasttrain.processes import ALONE
 from fasttrain.runtime import Runtime
 from fasttrain.train import metrics
 from fasttrain.train.convolution import use_matrix_products
@@ -41,9 +43,13 @@ class Step:
         steps: how many it has trained, counted over the run.
         mark: called with the name of each phase of a train step when it ends; `marked` sets it.
 
+    processes: those that a step is shared by.
+
     Places for other forms of the same functions: `forward_train`, `launch_train` (by size), `forward_eval`,
     `launch_eval`.
     """
+
+    processes = ALONE
 
     def __init__(self, model: nn.Module, config: RunConfig, runtime: Runtime, split: Split, steps_per_epoch: int,
                  val_images: int = 0):
@@ -74,16 +80,14 @@ class Step:
         """Takes one optimizer step. step: counted over the run, keys dropout and mixing. index: place in the epoch."""
         self.prepare(lr, step)
         self.mark("other")
-        self.launch_train[self.size](batch.images, batch.labels)
+        self.launch_train[self.size](*self.inputs(batch))
         self.losses[index] = self.loss
         self.steps = step + 1
         self.mark("other")
 
     def prepare(self, lr: float, step: int) -> None:
         """Sets what differs from step to step beside the batch: rates, how to mix, the seed of what dropout draws."""
-        seed = keyed.key(self.config.seed, keyed.NOISE, step)
-        for generator in self.generators:  # torch.manual_seed takes 200 us: it formats a stack for other backends
-            generator.manual_seed(seed)
+        self.seed(step)
         self.lr.fill_(lr)
         if self.ema:
             self.ema.prepare(step)
@@ -94,6 +98,20 @@ class Step:
         if not self.model.training:
             self.model.train()
 
+    def rehearse(self, batch: Batch) -> None:
+        """Does what compiling and the libraries have to see once before a capture."""
+        self.train(batch, 0.0, 0, 0)
+
+    def inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns what `launch_train` gets of a batch."""
+        return batch.images, batch.labels
+
+    def seed(self, *place: int) -> None:
+        """Seeds what dropout draws. place: the step, counted over the run."""
+        seed = keyed.key(self.config.seed, keyed.NOISE, *place)
+        for generator in self.generators:  # torch.manual_seed takes 200 us: it formats a stack for other backends
+            generator.manual_seed(seed)
+
     def update(self, images: Tensor, labels: Tensor) -> None:
         """Does everything that one training batch changes on the device: what a CUDA graph holds."""
         self.mark("host_to_device")
@@ -101,6 +119,10 @@ class Step:
         self.mark("forward")
         self.scaler.scale(loss).backward()
         self.mark("backward")
+        self.optimize()
+
+    def optimize(self) -> None:
+        """Changes the weights by their gradients, then forgets these."""
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -122,16 +144,26 @@ class Step:
         """
         images = shrink(images, self.size)
         with self.runtime.autocast():
-            x = self.normalize(images)
-            if mix is not None:
-                x = mix_images(x, self.normalize(images.roll(1, 0)), mix)
+            if mix is None:
+                x = self.normalize(images)
+            else:
+                images, others = self.paired(images)
+                x = mix_images(self.normalize(images), self.normalize(others), mix)
             logits = self.model(x).float()
         smoothing = self.config.label_smoothing
         if mix is None:
             loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
         else:
-            loss, labels = mixed_loss(logits, labels, mix, smoothing)
+            loss, labels = mixed_loss(logits, *self.paired(labels), mix, smoothing)
         return loss, metrics.batch_sums(loss.detach(), logits.detach(), labels)
+
+    def paired(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns (samples, those before them in the batch), which mixing pairs; the last one is before the first."""
+        return samples, samples.roll(1, 0)
+
+    def agree(self, asked: signal.Signals | None) -> signal.Signals | None:
+        """Returns the signal that ends the run after this step. asked: the one that this process has received."""
+        return asked
 
     # Evaluation
 

@@ -14,9 +14,12 @@ from fasttrain.config import RunConfig
 from fasttrain.data import loaders
 from fasttrain.data.batch import Batch, LoaderSpec
 from fasttrain.data.split import Split
-from fasttrain.errors import DataError, DivergedError, Interrupted
+from fasttrain.errors import ConfigError, DataError, DivergedError, Interrupted
+from fasttrain.format import count
 from fasttrain.models import build_model
+from fasttrain.processes import ALONE, Processes
 from fasttrain.runtime import Runtime, use_threads
+from fasttrain.shares import slice_count
 from fasttrain.sizes import left_out
 from fasttrain.train import metrics
 from fasttrain.train.checkpoint import Checkpoints
@@ -27,8 +30,8 @@ from fasttrain.train.recalibrate import recalibrate
 from fasttrain.train.rows import Row
 from fasttrain.train.saver import Saver
 from fasttrain.train.schedules import learning_rate
+from fasttrain.train.slices import build_step
 from fasttrain.train.slowdown import Slowdown
-from fasttrain.train.step import Step
 from fasttrain.train.timing import WaitClock, peak_memory_bytes, wait_clock
 
 
@@ -62,14 +65,17 @@ class Trainer:
     """
 
     def __init__(self, config: RunConfig, runtime: Runtime, train_split: Split, val_split: Split,
-                 checkpoints: Checkpoints | None, events: EventLog):
+                 checkpoints: Checkpoints | None, events: EventLog, processes: Processes = ALONE):
         self.config, self.runtime, self.events, self.checkpoints = config, runtime, events, checkpoints
+        self.processes = processes
         self.data = {"train": train_split.fingerprint, "val": val_split.fingerprint}
         self.facts = train_split.facts
+        lead = bool(config.mix) and slice_count(config.shards, processes.size) > 1
+        place = {"device": runtime.device, "threads": runtime.loader_threads, "rank": processes.rank,
+                 "world_size": processes.size}
         spec = LoaderSpec(train_split, config.batch_size, train=True, seed=config.seed, augment=config.augment,
-                          drop_last=config.drop_last, device=runtime.device, threads=runtime.loader_threads)
-        eval_spec = LoaderSpec(val_split, min(config.batch_size, len(val_split)), train=False, device=runtime.device,
-                               threads=runtime.loader_threads)
+                          drop_last=config.drop_last, lead=lead, **place)
+        eval_spec = LoaderSpec(val_split, min(config.batch_size, len(val_split)), train=False, **place)
         self.loader_name, loader_note = loaders.choose(config.loader, spec)
         self.notes = [*runtime.notes, loader_note]
         self.notes += [f"sizes: {size} px gets no whole epoch of {config.epochs} and is left out"
@@ -78,7 +84,7 @@ class Trainer:
         self.val_loader = loaders.build(self.loader_name, eval_spec)
         model = build_model(config.arch, config.head, train_split.num_classes, config.image_size, config.stem,
                             config.seed)
-        self.step = Step(model, config, runtime, train_split, len(self.train_loader), len(val_split))
+        self.step = build_step(model, config, runtime, train_split, self.train_loader.plan, len(val_split), processes)
         self.saver, self.saved = Saver(checkpoints, config.save_every), None
         self.epoch = self.step_in_epoch = 0
         self.threads, self.before = runtime.threads, NOTHING
@@ -104,7 +110,7 @@ class Trainer:
                 self.announce(row)
                 self.refuse_divergence(row)
                 self.save(row)
-                self.leave_if_asked(stop)
+                self.leave_if_asked(max(self.processes.all(stop.received or 0)))
         finally:
             self.saver.wait()
         return self.rows
@@ -122,15 +128,16 @@ class Trainer:
         for index, batch in enumerate(clock.over(self.train_loader), first):
             global_step = epoch * steps + index
             self.step.train(batch, learning_rate(self.config, global_step, steps), global_step, index)
-            images += batch.valid
+            images += self.train_loader.plan.size(index)
             progress = Progress("train", epoch + 1, self.config.epochs, index + 1, steps, images, clock.elapsed(),
                                 clock.seconds)
             self.events.progress(progress)
             if self.slowdown and (line := self.slowdown.update(progress, self.step.size)):
                 self.events.message(line, "warning")
-            if stop.received and index + 1 < steps:
+            asked = self.step.agree(stop.received)
+            if asked and index + 1 < steps:
                 self.before, self.step_in_epoch = self.with_before(images, clock), index + 1
-                self.leave_if_asked(stop)
+                self.leave_if_asked(asked)
         self.runtime.synchronize()
         self.step_in_epoch = 0
         return Pass(self.step.sums.tolist(), *self.with_before(images, clock))
@@ -147,11 +154,13 @@ class Trainer:
         self.step.reset()
         self.val_loader.set_epoch(0)
         clock, images = wait_clock(self.runtime.device), 0
-        for index, batch in enumerate(clock.over(self.val_loader), 1):
+        for index, batch in enumerate(clock.over(self.val_loader)):
             self.step.evaluate(batch)
-            images += batch.valid
-            self.events.progress(Progress("val", epoch + 1, self.config.epochs, index, len(self.val_loader), images,
+            images += self.val_loader.plan.size(index)
+            self.events.progress(Progress("val", epoch + 1, self.config.epochs, index + 1, len(self.val_loader), images,
                                           clock.elapsed(), clock.seconds))
+        self.processes.sum(self.step.sums)
+        self.processes.max(self.step.predicted)
         sums, self.predicted = self.step.sums.tolist(), self.step.predicted[:-1].cpu().numpy()
         seconds, split = clock.elapsed(), self.val_loader.spec.split
         self.confusion = metrics.confusion_matrix(split.labels, self.predicted, split.num_classes)
@@ -201,20 +210,21 @@ class Trainer:
             self.save_as("last")
 
     def save_as(self, *names: str) -> None:
-        """Hands the state to the saver, to be written under these names."""
-        self.saver.save(names, self.state_dict())
+        """Hands the state to the saver, to be written under these names; of several processes the first one does."""
+        if self.processes.first:
+            self.saver.save(names, self.state_dict())
         self.saved = self.epoch, self.step_in_epoch
 
-    def leave_if_asked(self, stop: StopFlag) -> None:
+    def leave_if_asked(self, asked: int | None) -> None:
         """Saves and raises Interrupted after a signal. A run that is complete has nothing to leave."""
-        if stop.received is None or self.epoch == self.config.epochs:
+        if not asked or self.epoch == self.config.epochs:
             return
         if self.saved != (self.epoch, self.step_in_epoch):
             self.save_as("last")
         self.saver.wait()
-        raise Interrupted(f"{stop.received.name}: saved after epoch {self.epoch} + {self.step_in_epoch} steps; "
+        raise Interrupted(f"{signal.Signals(asked).name}: saved after epoch {self.epoch} + {self.step_in_epoch} steps; "
                           f"continue with --resume {self.checkpoints.folder.parent}",
-                          exit_code=130 if stop.received == signal.SIGINT else 75)
+                          exit_code=130 if asked == signal.SIGINT else 75)
 
     def predictions(self) -> np.ndarray | None:
         """Returns the class of each validation image and the one that it was given last; None before that.
@@ -249,12 +259,18 @@ class Trainer:
         """Returns everything that the rest of the run depends on; all else is a function of the config."""
         return {**self.step.state_dict(), "config": self.config.to_dict(), "data": self.data, **self.facts,
                 "epoch": self.epoch, "step_in_epoch": self.step_in_epoch, "threads": self.threads,
+                "processes": self.processes.size,
                 "before": self.before, "best": self.best, "rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from `state`; DataError if it was trained on other images."""
+        """Continues from `state`; DataError if it was trained on other images, ConfigError by another number.
+        """
         if state["data"] != self.data:
             raise DataError(f"{self.checkpoints.folder}: was trained on other images than --data holds now")
+        size, before = self.processes.size, state.get("processes", 1)
+        if self.config.shards == 1 and before != size:
+            raise ConfigError(f"{self.checkpoints.folder.parent}: was trained by {count(before, 'process')} so far, "
+                              f"not {size}: resume with --nproc {before} (only runs with shards above 1 may change it)")
         self.step.load_state_dict(state)
         self.epoch, self.step_in_epoch = state["epoch"], state["step_in_epoch"]
         self.threads = state.get("threads", self.runtime.threads)  # version 0.1 kept none

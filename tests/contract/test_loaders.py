@@ -69,6 +69,21 @@ def test_ranks_share_each_global_batch(make, world_size, drop_last):
             assert {len(p[2]) for p in parts} == {6 // world_size}
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_a_lead_is_the_sample_before_a_ranks_own(make, world_size):
+    """Mixing pairs each sample with the one before it in the global batch, and the first with the last."""
+    split = make_split(23)
+    whole = collect(make(split, 6, augment=AUGMENT))
+    for rank in range(world_size):
+        parts = collect(make(split, 6, augment=AUGMENT, rank=rank, world_size=world_size, lead=True))
+        for part, step in zip(parts, whole, strict=True):
+            first, last = (len(step[2]) * r // world_size for r in (rank, rank + 1))
+            places = np.arange(first - 1, last) if last > first else []
+            for field in range(3):
+                np.testing.assert_array_equal(part[field], step[field].take(np.array(places, int), axis=0, mode="wrap"))
+            assert part[3] == last - first
+
+
 def test_a_rank_without_samples_gets_empty_batches(make):
     """A last batch of one image among three ranks."""
     parts = [collect(make(make_split(7), 6, augment=AUGMENT, rank=r, world_size=3))[-1] for r in range(3)]

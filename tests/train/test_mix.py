@@ -32,7 +32,7 @@ def test_mixup_is_a_weighted_mean_of_images_and_losses(images):
     np.testing.assert_allclose(mixed(images, drawn), share * x + (1 - share) * np.roll(x, 1, 0), rtol=1e-5, atol=1e-6)
 
     logits, labels = torch.from_numpy(np.random.RandomState(1).randn(5, 4)).float(), torch.tensor([0, 1, 2, 3, 0])
-    loss, main = mixed_loss(logits, labels, torch.tensor(drawn), 0.1)
+    loss, main = mixed_loss(logits, labels, labels.roll(1), torch.tensor(drawn), 0.1)
     target = share * np.eye(4)[labels] + (1 - share) * np.eye(4)[np.roll(labels, 1)]
     target = 0.9 * target + 0.1 / 4
     log_softmax = logits.numpy() - np.log(np.exp(logits.numpy()).sum(1, keepdims=True))
@@ -77,6 +77,6 @@ def test_what_is_drawn_depends_on_seed_and_step_alone():
 
 def test_a_mixed_loss_of_equal_labels_is_the_plain_one():
     logits, labels = torch.randn(4, 3), torch.ones(4, dtype=torch.int64)
-    loss, main = mixed_loss(logits, labels, torch.tensor(draw_mix(CUTMIX, 0, 1, SIZE)), 0.1)
+    loss, main = mixed_loss(logits, labels, labels, torch.tensor(draw_mix(CUTMIX, 0, 1, SIZE)), 0.1)
     torch.testing.assert_close(loss, F.cross_entropy(logits, labels, label_smoothing=0.1).double(), check_dtype=False)
     assert main.equal(labels)
