@@ -28,3 +28,7 @@ def recalibrate(step: Step, batches: Iterable[Batch]) -> None:
             step.evaluated(step.normalize(batch.images))
     for norm, momentum in zip(norms, kept, strict=True):
         norm.momentum = momentum
+        if step.processes.size > 1:
+            for statistic in (norm.running_mean, norm.running_var):
+                step.processes.sum(statistic)
+                statistic /= step.processes.size
