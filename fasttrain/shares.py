@@ -30,8 +30,8 @@ def refuse_shares(config: RunConfig, processes: int) -> None:
         near = min(shards, 1 << (processes.bit_length() - 1))
         raise ConfigError(f"shards: {processes} processes do not divide {shards} slices; use {near} processes")
     if config.recalibrate and shards > 1:
-        raise ConfigError("recalibrate: depends on the number of processes, which shards is there to avoid: set one to 0 "
-                          "or the other to 1")
+        raise ConfigError("recalibrate: depends on the number of processes, which shards is to rule out: set "
+                          "recalibrate=0, or shards=1")
     if config.sync_bn and shards > processes:
         raise ConfigError(f"sync_bn: needs as many processes as shards ({shards}), not {processes}: the slices of one "
                           "process come one after the other")
