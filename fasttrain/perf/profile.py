@@ -1,30 +1,29 @@
 """Where a training step's time goes, in three passes over the same loader and step.
 
 A: the step as it trains, whole. B: the same step with marks between its phases; a CUDA graph, inside of which phases
-cannot be told apart, gives way to its kernels one by one. C: a few steps under torch.profiler, for operators and a
-trace.
+cannot be told apart, gives way to its kernels one by one. C: a few steps under torch.profiler, for operators, counts
+and a trace.
 """
 
-import itertools
-import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from fasttrain.data.batch import Batch
+from fasttrain.cores import cores
 from fasttrain.perf import ceilings as machine
+from fasttrain.perf.causes import look_for
 from fasttrain.perf.cost import step_cost
-from fasttrain.perf.timeline import Timeline, mark_milliseconds
+from fasttrain.perf.counts import compilations
+from fasttrain.perf.disturbance import disturbance
+from fasttrain.perf.passes import time_split, time_whole, waits
+from fasttrain.perf.timeline import mark_milliseconds
+from fasttrain.perf.trace import TRACED_STEPS, launch_share, trace
 from fasttrain.perf.verdict import Shares, bound_by, sentence
+from fasttrain.runtime import native_bf16
 from fasttrain.train.compile import untouched
 from fasttrain.train.step import Step
 
 PHASES = ("loader_wait", "host_to_device", "forward", "backward", "optimizer", "other")
-UNTIMED_STEPS = 3
-TRACED_STEPS = 3
-TOP_OPERATORS = 12
 
 
 @dataclass(frozen=True)
@@ -38,16 +37,29 @@ class Profile:
     details: dict
 
 
-def profile(step: Step, loader, loader_name: str, steps: int, trace_path: Path | None = None) -> Profile:
+def quiet(line: str) -> None:
+    """Tells nobody."""
+
+
+def profile(step: Step, loader, loader_name: str, steps: int, trace_path: Path | None = None,
+            report: Callable[[str], None] = quiet) -> Profile:
     """Returns the Profile of a warmed-up Step on the batches of `loader`, over `steps` timed steps in each pass.
 
-    Writes a gzipped Chrome trace to `trace_path` (open it in https://ui.perfetto.dev). The weights stay as they were.
+    Writes a gzipped Chrome trace to `trace_path` (open it in https://ui.perfetto.dev). `report` gets a line before each
+    part. The weights stay as they were.
     """
     with untouched(step):
-        pass_a, pass_b = time_whole(step, loader, steps), time_split(step, loader, steps)
+        compiled = compilations()
+        report(f"pass A: {steps} steps as they train")
+        pass_a = time_whole(step, loader, steps)
+        report(f"pass B: {steps} steps in pieces")
+        pass_b = time_split(step, loader, steps)
+        compiled = compilations() - compiled
+        report(f"pass C: {TRACED_STEPS} steps traced")
         traced = trace(step, loader, trace_path)
         cost = step_cost(step)  # here, because a lazy optimizer has its state now
-    whole, split = per_step(pass_a, steps), per_step(pass_b, steps)
+    report("ceilings: what this machine reaches in a copy and in a matrix product")
+    whole, split = pass_a.per_step(), pass_b.per_step()
     wait_ms, step_ms, split_ms = whole["loader_wait"], sum(whole.values()), sum(split.values())
     runtime, batch_size = step.runtime, step.config.batch_size
     ceilings = machine.measure(runtime.device, runtime.dtype)
@@ -57,114 +69,23 @@ def profile(step: Step, loader, loader_name: str, steps: int, trace_path: Path |
                     mfu=flops / ceilings["matmul_flops"] / step_ms * 1e3)
     setting = {"loader": loader_name, "batch_size": batch_size, "compile": runtime.compile,
                "precision": runtime.precision, "device_type": runtime.device.type}
-    bound = bound_by(shares, runtime.device.type)
+    spoiled = disturbance(step_ms, split_ms, pass_a.each_step(), pass_a.usage.delay_share, runtime.device.type)
+    bound = "disturbed" if spoiled else bound_by(shares, runtime.device.type)
+    verdict = (f"disturbed: {spoiled}; measure again while nothing else runs" if spoiled
+               else sentence(bound, shares, ceilings, setting))
+    mark_ms = mark_milliseconds(runtime.device) / steps
+    measuring = {"whole": len(pass_a.timeline.marks) * mark_ms / step_ms,
+                 "split": len(pass_b.timeline.marks) * mark_ms / split_ms}
+    details = {**setting, "variant": step.config.variant, "image_size": step.size, "classes": step.classes,
+               "threads": runtime.threads, "cores": cores(), "bf16_native": native_bf16(runtime.device),
+               "notes": list(runtime.notes), "steps": steps, "step_flops": flops, "step_bytes": moved,
+               "weight_share": cost.weight_bytes / moved, "batch_bytes": batch_size * 3 * step.config.image_size**2,
+               "not_counted": cost.not_counted, "loader_wait_ms": wait_ms, "launch_share": shares.launch,
+               "optimizer_share": split.get("optimizer", 0.0) / split_ms, **waits(pass_a, pass_b),
+               "counts": traced["counts"], "compilations": compiled, "measuring_share": measuring,
+               "timeline": pass_b.first_steps(), "operators": traced["operators"]}
     result = {"phases_ms": {phase: split.get(phase, 0.0) for phase in PHASES}, "step_ms": step_ms,
               "split_step_ms": split_ms, "images_per_second": batch_size / step_ms * 1e3,
               "mfu": shares.mfu, "bandwidth_share": shares.bandwidth, "ceilings": ceilings, "bound": bound,
-              "verdict": sentence(bound, shares, ceilings, setting)}
-    mark_ms = mark_milliseconds(runtime.device) / steps
-    measuring = {"whole": len(pass_a.marks) * mark_ms / step_ms, "split": len(pass_b.marks) * mark_ms / split_ms}
-    details = {**setting, "variant": step.config.variant, "steps": steps, "step_flops": flops, "step_bytes": moved,
-               "not_counted": cost.not_counted, "loader_wait_ms": wait_ms, "launch_share": shares.launch,
-               "measuring_share": measuring, "operators": traced["operators"]}
+              "verdict": verdict, "causes": [cause._asdict() for cause in look_for(details)]}
     return Profile(result, details)
-
-
-def endless(loader) -> Iterator[Batch]:
-    """Yields the batches of one epoch after the other."""
-    for epoch in itertools.count():
-        loader.set_epoch(epoch)
-        yield from loader
-
-
-def train(step: Step, batch: Batch, number: int) -> None:
-    """Takes one training step at rate zero, so that no profile diverges."""
-    step.train(batch, 0.0, number, number % len(step.losses))
-
-
-def time_whole(step: Step, loader, steps: int) -> Timeline:
-    """Times pass A: the phases "loader_wait" and "step"."""
-    return time_steps(step, loader, steps, Timeline(step.runtime.device), rest="step")
-
-
-def time_split(step: Step, loader, steps: int) -> Timeline:
-    """Times pass B: all of PHASES, by the step's own marks."""
-    timeline = Timeline(step.runtime.device)
-    with step.marked(timeline.mark):
-        return time_steps(step, loader, steps, timeline, rest="other")
-
-
-def time_steps(step: Step, loader, steps: int, timeline: Timeline, rest: str) -> Timeline:
-    """Returns the timeline of `steps` steps after a few that do not count. rest: the phase that ends with a step."""
-    batches = endless(loader)
-    for number in range(UNTIMED_STEPS):
-        train(step, next(batches), number)
-    step.runtime.synchronize()
-    timeline.start()
-    for number in range(steps):
-        batch = next(batches)
-        timeline.mark("loader_wait")
-        train(step, batch, number)
-        timeline.mark(rest)
-    return timeline
-
-
-def per_step(timeline: Timeline, steps: int) -> dict[str, float]:
-    """Returns the mean ms a step of each phase."""
-    return {phase: sum(spans) / steps for phase, spans in timeline.milliseconds().items()}
-
-
-def trace(step: Step, loader, path: Path | None) -> dict:
-    """Traces pass C; writes the trace to `path`.
-
-    Returns "operators": the costliest ones; "calls": operators started a step; "busy_ms": ms a step in which a GPU
-    works, None on a CPU.
-    """
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports its start and stop on stderr
-    from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as torch_profile
-
-    on_gpu = step.runtime.device.type == "cuda"
-    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu
-    batches = endless(loader)
-    with torch_profile(activities=activities, acc_events=True) as profiler:  # torch 2.11 warns without
-        for number in range(TRACED_STEPS):
-            train(step, next(batches), number)
-        step.runtime.synchronize()
-    if path is not None:
-        profiler.export_chrome_trace(str(path))
-    calls = sum(map(is_call, profiler.events())) / TRACED_STEPS
-    return {"calls": calls, **summarize_trace(profiler.key_averages(), on_gpu)}
-
-
-def is_call(event) -> bool:
-    """Returns whether an event of a trace is an operator that the program started, not another operator."""
-    def is_operator(event):
-        return event is not None and event.name.startswith("aten::")
-
-    return is_operator(event) and not is_operator(event.cpu_parent)
-
-
-def summarize_trace(events, on_gpu: bool) -> dict:
-    """Returns the "operators" and "busy_ms" of `trace`, from torch.profiler's averages."""
-    def microseconds(event):
-        return event.self_device_time_total if on_gpu else event.self_cpu_time_total
-
-    # on a GPU's timeline a named range, such as the optimizer's, counts its kernels once more
-    kernels = [event for event in events
-               if not on_gpu or event.device_type != torch.autograd.DeviceType.CPU and not event.is_user_annotation]
-    total = sum(map(microseconds, kernels)) or 1
-    ranked = sorted(kernels, key=microseconds, reverse=True)[:TOP_OPERATORS]
-    operators = [{"name": event.key, "ms": microseconds(event) / 1e3 / TRACED_STEPS,
-                  "share": microseconds(event) / total, "calls": event.count / TRACED_STEPS} for event in ranked]
-    return {"operators": operators, "busy_ms": total / 1e3 / TRACED_STEPS if on_gpu else None}
-
-
-def launch_share(traced: dict, wait_ms: float, step_ms: float) -> float:
-    """Returns the share of a step in which the device has nothing to do but does not wait for data either.
-
-    On a GPU: the time without a kernel. On a CPU: what starting that many operators costs.
-    """
-    if traced["busy_ms"] is not None:
-        return max(0.0, 1 - (traced["busy_ms"] + wait_ms) / step_ms)
-    return min(1.0, traced["calls"] * machine.operator_seconds() * 1e3 / step_ms)

@@ -23,6 +23,14 @@ class Timeline:
         """Notes that `phase` ends now and the next one begins."""
         self.marks.append((phase, now_on_gpu() if self.on_gpu else time.perf_counter_ns()))
 
+    def spans(self) -> list[tuple[str, float, float]]:
+        """Returns (phase, its begin, its end) in order, in ms since the start. Waits for the device."""
+        if self.on_gpu:
+            torch.cuda.synchronize()
+        first = self.marks[0][1]
+        at = [first.elapsed_time(mark) if self.on_gpu else (mark - first) / 1e6 for _, mark in self.marks]
+        return [(phase, at[n], at[n + 1]) for n, (phase, _) in enumerate(self.marks[1:])]
+
     def milliseconds(self) -> dict[str, list[float]]:
         """Returns how long each phase took whenever it ran, in ms. Waits for the device."""
         if self.on_gpu:
