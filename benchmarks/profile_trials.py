@@ -1,7 +1,7 @@
 """Does the profile name what makes a step slow? Slows steps down in known ways, and asks it.
 
-Each cause is put into both backbones in turn, several times, between profiles of undisturbed steps. The limits are those
-of `fasttrain/perf/causes.py`, fixed before the first trial. Writes a row for each trial, and prints a table.
+Each cause is put into both backbones in turn, several times, between profiles of undisturbed steps. The limits are
+those of `fasttrain/perf/causes.py`, fixed before the first trial. Writes a row for each trial, and prints a table.
 
     python benchmarks/profile_trials.py --repeats 5 --json trials.json
 """
@@ -20,6 +20,7 @@ import torch
 
 from fasttrain.config import RunConfig
 from fasttrain.cores import cores
+from fasttrain.perf import passes, trace
 from fasttrain.perf.profile import profile
 from fasttrain.runtime import native_bf16
 from fasttrain.train.build import build
@@ -33,18 +34,21 @@ UNDISTURBED = "none"
 
 
 class Slow:
-    """A loader that does something more before each batch."""
+    """A loader that is slower: `work` gets the seconds that it has to take, a share of what the step before took."""
 
-    def __init__(self, loader, work: Callable[[], None]):
+    def __init__(self, loader, work: Callable[[float], None]):
         self.loader, self.work = loader, work
 
     def set_epoch(self, epoch: int) -> None:
         self.loader.set_epoch(epoch)
 
     def __iter__(self) -> Iterator:
+        step = 0.0
         for batch in self.loader:
-            self.work()
+            self.work(DELAY * step)
+            started = time.perf_counter()
             yield batch
+            step = time.perf_counter() - started
 
 
 def compute(seconds: float) -> None:
@@ -55,20 +59,20 @@ def compute(seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def slow_loader(trainer: Trainer, step_seconds: float) -> Iterator:
-    yield Slow(trainer.train_loader, lambda: compute(DELAY * step_seconds))
+def slow_loader(trainer: Trainer) -> Iterator:
+    yield Slow(trainer.train_loader, compute)
 
 
 @contextlib.contextmanager
-def slow_disk(trainer: Trainer, step_seconds: float) -> Iterator:
+def slow_disk(trainer: Trainer) -> Iterator:
     size = trainer.config.batch_size * 3 * trainer.config.image_size**2
     with tempfile.TemporaryFile() as file:
         file.write(bytes(size))
         file.flush()
 
-        def read() -> None:
+        def read(seconds: float) -> None:
             for piece in range(PIECES):
-                time.sleep(DELAY * step_seconds / PIECES)
+                time.sleep(seconds / PIECES)
                 os.pread(file.fileno(), size // PIECES, piece * size // PIECES)
 
         yield Slow(trainer.train_loader, read)
@@ -83,11 +87,14 @@ def hooked(trainer: Trainer, modules: list, hook: Callable) -> Iterator:
         handle.remove()
 
 
-def host_read(trainer: Trainer, step_seconds: float):
-    return hooked(trainer, [trainer.step.model], lambda module, inputs, output: float(output.sum()) and None)
+def host_read(trainer: Trainer):
+    def read(module, inputs, output) -> None:
+        float(output.detach().sum())
+
+    return hooked(trainer, [trainer.step.model], read)
 
 
-def activation_copies(trainer: Trainer, step_seconds: float):
+def activation_copies(trainer: Trainer):
     kept = {}
 
     def keep(module, inputs, output) -> None:
@@ -97,7 +104,7 @@ def activation_copies(trainer: Trainer, step_seconds: float):
 
 
 @contextlib.contextmanager
-def recompile(trainer: Trainer, step_seconds: float) -> Iterator:
+def recompile(trainer: Trainer) -> Iterator:
     """Compiles a small graph anew in each step, for a Python value that never comes again."""
     torch._dynamo.config.recompile_limit = 10**6
     torch._dynamo.config.accumulated_recompile_limit = 10**6
@@ -107,12 +114,15 @@ def recompile(trainer: Trainer, step_seconds: float) -> Iterator:
     def scaled(logits, number):
         return logits * (1 + number * 1e-9)
 
-    with hooked(trainer, [trainer.step.model], lambda module, inputs, output: scaled(output, float(next(seen)))) as same:
-        yield same
+    def scale(module, inputs, output):
+        return scaled(output, float(next(seen)))
+
+    with hooked(trainer, [trainer.step.model], scale) as loader:
+        yield loader
 
 
 @contextlib.contextmanager
-def tensor_by_tensor(trainer: Trainer, step_seconds: float) -> Iterator:
+def tensor_by_tensor(trainer: Trainer) -> Iterator:
     step: Step = trainer.step
     fast = step.optimizer
     step.optimizer = torch.optim.SGD(step.model.parameters(), lr=0.0, momentum=0.9, foreach=False, fused=False)
@@ -121,7 +131,7 @@ def tensor_by_tensor(trainer: Trainer, step_seconds: float) -> Iterator:
 
 
 @contextlib.contextmanager
-def as_it_is(trainer: Trainer, step_seconds: float) -> Iterator:
+def as_it_is(trainer: Trainer) -> Iterator:
     yield trainer.train_loader
 
 
@@ -141,7 +151,7 @@ TRIALS = {
 }
 
 
-def trial(arch: str, cause: str, steps: int, step_seconds: float) -> dict:
+def trial(arch: str, cause: str, steps: int) -> dict:
     """Returns the row of one trial: what the profile named, the first one first."""
     settings, inject = TRIALS[cause]
     config = {"arch": arch, "head": "origin", "data": "synthetic:classes=10,train=50,val=10", "compile": "off",
@@ -150,11 +160,12 @@ def trial(arch: str, cause: str, steps: int, step_seconds: float) -> dict:
         config["precision"] = "bf16"  # emulated
     trainer = build(RunConfig(**config)).settled().trainer()
     trainer.warm_up()
-    with inject(trainer, step_seconds) as loader:
+    with inject(trainer) as loader:
         found = profile(trainer.step, loader, trainer.loader_name, steps)
     trainer.close()
     named = [row["name"] for row in found.result["causes"] if row["found"]]
-    return {"arch": arch, "injected": cause, "named": named, "right": named[:1] == ([] if cause == UNDISTURBED else [cause]),
+    expected = [] if cause == UNDISTURBED else [cause]
+    return {"arch": arch, "injected": cause, "named": named, "right": named[:1] == expected,
             "disturbed": found.result["bound"] == "disturbed", "step_ms": found.result["step_ms"],
             **{row["name"]: row["value"] for row in found.result["causes"]}}
 
@@ -177,17 +188,16 @@ def table(rows: list[dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=3, help="timed steps in each pass; default 3")
+    parser.add_argument("--steps", type=int, default=2, help="timed steps in each pass; default 2")
     parser.add_argument("--causes", default=",".join(TRIALS), help="default: all of them")
     parser.add_argument("--json", type=Path, default=Path("profile-trials.json"))
     arguments = parser.parse_args()
-    rows, seconds = [], {}
+    passes.UNTIMED_STEPS = trace.TRACED_STEPS = 1  # counts need no more
+    rows = []
     for repeat in range(arguments.repeats):
         for arch in BATCHES:
             for cause in [UNDISTURBED, *arguments.causes.split(",")]:  # undisturbed twice as often as each cause
-                row = trial(arch, cause, arguments.steps, seconds.get(arch, 0.0)) | {"repeat": repeat}
-                if cause == UNDISTURBED:
-                    seconds[arch] = row["step_ms"] / 1e3
+                row = trial(arch, cause, arguments.steps) | {"repeat": repeat}
                 rows.append(row)
                 print(f"{repeat} {arch} {cause}: {', '.join(row['named']) or 'none'}", file=sys.stderr, flush=True)
                 arguments.json.write_text(json.dumps(rows, indent=1) + "\n")

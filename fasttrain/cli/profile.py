@@ -1,6 +1,7 @@
 """`fasttrain profile`."""
 
 import argparse
+import sys
 
 from fasttrain.checks import integer
 from fasttrain.cli.flags import add_config_flags, read_config
@@ -11,6 +12,8 @@ def add_flags(command: argparse.ArgumentParser) -> None:
     add_config_flags(command, without=("out", "resume"))
     command.add_argument("--out", default=argparse.SUPPRESS, metavar="DIR",
                          help="where the results go; default profiles/<arch>_<head>")
+    command.add_argument("--against", metavar="DIR",
+                         help="an earlier profile of the same network: tells what changed, the largest first")
     command.add_argument("--steps", default=30, metavar="N", help="timed steps in each pass; default 30")
 
 
@@ -19,6 +22,11 @@ def run(arguments: argparse.Namespace) -> None:
     config = read_config(arguments)
     from fasttrain.perf import profile_report
 
-    found, folder = profile_report.profile(config, steps)
-    print_rich(profile_report.render(found))
-    print(f"written to {folder}:\nprofile.json, details.json, phases.png, roofline.png, trace.json.gz")
+    found, other, folder = profile_report.profile(config, steps, arguments.against, report=tell)
+    print_rich(profile_report.render(found, other))
+    print(f"written to {folder}:\nprofile.html, profile.json, details.json, trace.json.gz, pictures as .png and .svg")
+
+
+def tell(line: str) -> None:
+    """Prints a line of progress, which a pipe shows at once."""
+    print(line, file=sys.stderr, flush=True)

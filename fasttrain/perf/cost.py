@@ -93,8 +93,14 @@ def elements_of(call: Row) -> int:
     return math.prod(call.input_shape) + math.prod(call.output_shape)
 
 
-def optimizer_bytes(optimizer: Optimizer) -> int:
-    """Returns the bytes that one step of an optimizer moves, by the state that it holds.
+def weight_share(step: Step, cost: Cost) -> float:
+    """Returns the share of a step's bytes that weights, gradients and a fused optimizer take, whatever the batch."""
+    own = cost.weight_bytes - optimizer_bytes(step.optimizer) + optimizer_bytes(step.optimizer, fused=True)
+    return own / (cost.bytes * step.config.batch_size + own)
+
+
+def optimizer_bytes(optimizer: Optimizer, fused: bool = False) -> int:
+    """Returns the bytes that one step of an optimizer moves, by the state that it holds. fused: if it were.
 
     A fused kernel reads gradient, weight and state and writes weight and state. Otherwise each tensor of the state is
     a pass of its own that reads the gradient again, and the one over the weights reads all of them once more.
@@ -105,7 +111,7 @@ def optimizer_bytes(optimizer: Optimizer) -> int:
             values = optimizer.state.get(weight, {}).values()
             state = [value for value in values if torch.is_tensor(value) and value.shape == weight.shape]
             held = sum(tensor.nbytes for tensor in state)
-            if group.get("fused"):
+            if fused or group.get("fused"):
                 moved += 3 * weight.nbytes + 2 * held
             else:
                 moved += 2 * weight.nbytes + 2 * held + weight.nbytes * len(state) + max(held, weight.nbytes)

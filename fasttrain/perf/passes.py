@@ -84,8 +84,9 @@ def time_steps(step: Step, loader, steps: int, timeline: Timeline, rest: str) ->
 
 
 def waits(*passes: Pass) -> dict[str, float]:
-    """Returns what waiting for the loader looks like: `wait_share` of a step, `wait_busy`, the share of the wait in which
-    a core worked, `bytes_read` a step. Of each the least of the passes: one hiccup of the machine names nobody."""
+    """Returns what waiting for the loader looks like: `wait_share` of a step, `wait_busy`, the share of the wait in
+    which a core worked, `bytes_read` a step. Of each the least of the passes: one hiccup of the machine names nobody.
+    """
     found = []
     for one in passes:
         phases = one.per_step()

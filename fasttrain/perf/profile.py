@@ -12,7 +12,7 @@ from pathlib import Path
 from fasttrain.cores import cores
 from fasttrain.perf import ceilings as machine
 from fasttrain.perf.causes import look_for
-from fasttrain.perf.cost import step_cost
+from fasttrain.perf.cost import step_cost, weight_share
 from fasttrain.perf.counts import compilations
 from fasttrain.perf.disturbance import disturbance
 from fasttrain.perf.passes import time_split, time_whole, waits
@@ -79,7 +79,7 @@ def profile(step: Step, loader, loader_name: str, steps: int, trace_path: Path |
     details = {**setting, "variant": step.config.variant, "image_size": step.size, "classes": step.classes,
                "threads": runtime.threads, "cores": cores(), "bf16_native": native_bf16(runtime.device),
                "notes": list(runtime.notes), "steps": steps, "step_flops": flops, "step_bytes": moved,
-               "weight_share": cost.weight_bytes / moved, "batch_bytes": batch_size * 3 * step.config.image_size**2,
+               "weight_share": weight_share(step, cost), "batch_bytes": batch_size * 3 * step.config.image_size**2,
                "not_counted": cost.not_counted, "loader_wait_ms": wait_ms, "launch_share": shares.launch,
                "optimizer_share": split.get("optimizer", 0.0) / split_ms, **waits(pass_a, pass_b),
                "counts": traced["counts"], "compilations": compiled, "measuring_share": measuring,

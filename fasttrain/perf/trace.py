@@ -11,14 +11,14 @@ from fasttrain.perf.passes import endless, train
 from fasttrain.train.step import Step
 
 TRACED_STEPS = 3
-TOP_OPERATORS = 12
+TOP_OPERATORS = 60
 
 
 def trace(step: Step, loader, path: Path | None) -> dict:
     """Traces pass C; writes the trace to `path`.
 
-    Returns "operators": the costliest ones; "calls": operators started a step; "counts": see
-    `counts`; "busy_ms": ms a step in which a GPU works, None on a CPU.
+    Returns "operators": the costliest ones; "calls": operators started a step; "counts": see `counts`; "busy_ms": ms a
+    step in which a GPU works, None on a CPU.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports its start and stop on stderr
     from torch.profiler import ProfilerActivity
@@ -37,7 +37,8 @@ def trace(step: Step, loader, path: Path | None) -> dict:
         profiler.export_chrome_trace(str(path))
     events = profiler.events()
     found = counts(events, step, len(batch.labels), TRACED_STEPS)
-    return {"calls": sum(map(is_call, events)) / TRACED_STEPS, "counts": found, **summarize_trace(profiler.key_averages(), on_gpu)}
+    return {"calls": sum(map(is_call, events)) / TRACED_STEPS, "counts": found,
+            **summarize_trace(profiler.key_averages(), on_gpu)}
 
 
 def summarize_trace(events, on_gpu: bool) -> dict:

@@ -17,7 +17,7 @@ class Usage(NamedTuple):
         """Returns what the system tells now; 0 for what it does not tell."""
         io = dict(line.split(": ") for line in told("/proc/self/io").splitlines())
         delays = told("/proc/thread-self/schedstat").split()
-        read = max(int(io.get("rchar", 0)), int(io.get("read_bytes", 0)))  # from files; from storage, by page faults too
+        read = max(int(io.get("rchar", 0)), int(io.get("read_bytes", 0)))  # by calls; from storage, by page faults too
         return cls(time.perf_counter(), read, int(delays[1]) / 1e9 if len(delays) > 1 else 0.0)
 
     @property

@@ -19,7 +19,7 @@ from tests.helpers import make_split
 
 BATCH = 16
 KEYS = {"phases_ms", "step_ms", "split_step_ms", "images_per_second", "mfu", "bandwidth_share", "ceilings", "bound",
-        "verdict"}
+        "verdict", "causes"}
 
 
 class Late:
@@ -42,6 +42,12 @@ def step():
     config = RunConfig(batch_size=BATCH, lr=0.1, image_size=32, device="cpu", precision="fp32", compile="off")
     network = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(14400, 3))
     return Step(network, config, resolve(config), make_split(48, 32), 3)
+
+
+@pytest.fixture(autouse=True)
+def an_idle_machine(monkeypatch):
+    """Where tests run, other work may disturb them."""
+    monkeypatch.setattr(profile, "disturbance", lambda *_: None)
 
 
 @pytest.fixture(autouse=True)

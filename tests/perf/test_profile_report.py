@@ -6,7 +6,18 @@ import pytest
 from rich.console import Console
 
 from fasttrain.perf.profile import PHASES, Profile
-from fasttrain.perf.profile_report import draw_phases, draw_roofline, render
+from fasttrain.perf.profile_charts import draw_all, draw_phases, draw_roofline, draw_timeline
+from fasttrain.perf.profile_page import write_page
+from fasttrain.perf.profile_report import render
+
+
+def timeline(phases):
+    """Spans of two equal steps."""
+    spans, at = [], 0.0
+    for phase, ms in [*phases.items()] * 2:
+        spans.append((phase, at, at + ms))
+        at += ms
+    return spans
 
 
 @pytest.fixture(params=[1.0, 1e-3])
@@ -18,11 +29,16 @@ def found(request):
     total = sum(phases.values())
     result = {"phases_ms": phases, "step_ms": 0.9 * total, "split_step_ms": total, "images_per_second": 1e5, "mfu": 0.4,
               "bandwidth_share": 0.6, "ceilings": {"copy_bytes_per_second": 4.3e12, "matmul_flops": 7.9e14},
-              "bound": "bandwidth", "verdict": "bandwidth-bound: [60%] of each step; try --compile auto"}
+              "bound": "bandwidth", "verdict": "bandwidth-bound: [60%] of each step; try --compile auto",
+              "causes": [{"name": "threads", "label": "cores left idle", "value": "1 of 2 <cores>",
+                          "limit": "none idle", "found": True, "share": 0.5, "advice": "--threads 2"},
+                         {"name": "layout", "label": "convolutions not channels last", "value": "0 of 17",
+                          "limit": "50%", "found": False, "share": 0.3, "advice": "--set channels_last=true"}]}
     details = {"variant": "resnet50_maxpool", "batch_size": 1024, "precision": "bf16", "compile": "reduce-overhead",
                "loader": "resident", "steps": 30, "device_type": "cuda", "step_flops": 2e12, "step_bytes": 3e10,
                "not_counted": ["LayerNorm"], "loader_wait_ms": phases["loader_wait"], "launch_share": 0.02,
-               "measuring_share": {"whole": 1e-5, "split": 2e-5},
+               "measuring_share": {"whole": 1e-5, "split": 2e-5}, "image_size": 64, "classes": 10, "threads": 2,
+               "notes": ["device cuda: a GPU"], "timeline": timeline(phases),
                "operators": [{"name": "void kernel<" + "x" * 80 + ">", "ms": 1.5, "share": 0.3, "calls": 53.0}]}
     return Profile(result, details)
 
@@ -47,9 +63,37 @@ def test_phases_are_stacked_beside_the_whole_step(found, figures, tmp_path):
     pieces, whole = lengths.values()
     assert pieces == pytest.approx(list(found.result["phases_ms"].values()))
     assert sum(whole) == pytest.approx(found.result["step_ms"])
-    assert axes.get_title() == found.result["verdict"] and axes.get_xlabel() == "ms a step"
-    assert [text.get_text() for text in figures[0].legends[0].get_texts()][:6] == [
-        phase.replace("_", " ") for phase in PHASES]
+    assert axes.get_xlabel() == "ms a step"
+    assert {text.get_text() for text in figures[0].legends[0].get_texts()} == {
+        *(phase.replace("_", " ") for phase in PHASES), "one piece"}
+
+
+def test_a_timeline_has_a_row_for_each_step(found, figures, tmp_path):
+    draw_timeline(found, tmp_path / "timeline.png")
+    (axes,) = figures[0].axes
+    rows = {}
+    for bar in axes.patches:
+        rows.setdefault(round(bar.get_y() + bar.get_height() / 2), []).append((bar.get_x(), bar.get_width()))
+    assert list(rows) == [0, 1]
+    for row in rows.values():
+        assert row[0][0] == 0
+        assert [width for _, width in row] == pytest.approx(list(found.result["phases_ms"].values()))
+
+
+def test_an_unknown_phase_is_drawn_too(found, figures, tmp_path):
+    found.result["phases_ms"]["communication"] = found.result["phases_ms"]["forward"]
+    draw_phases(found, tmp_path / "phases.png")
+    assert "communication" in {text.get_text() for text in figures[0].legends[0].get_texts()}
+
+
+def test_the_page_is_one_file_that_shows_all(found, tmp_path):
+    write_page(found, None, draw_all(found, tmp_path), tmp_path)
+    text = (tmp_path / "profile.html").read_text()
+    assert text.count("<svg") == 4 and "<img" not in text and "http" not in text.replace("http://www.w3.org/", "")
+    for word in ("bandwidth-bound: [60%]", "1 of 2 &lt;cores&gt;", "device cuda: a GPU", "step 2, forward", "LayerNorm",
+                 "convolutions not channels last", "What was looked for"):
+        assert word in text, word
+    assert "What changed" not in text and len(text) < 3e6
 
 
 def test_the_step_stands_below_its_roof(found, figures, tmp_path):
