@@ -8,6 +8,7 @@ __version__ = "0.2.0"
 _EXPORTS = {
     "RunConfig": "fasttrain.config",
     "run": "fasttrain.runs.lifecycle",
+    "Sink": "fasttrain.train.events",
     "evaluate": "fasttrain.inference.evaluate",
     "predict": "fasttrain.inference.predict",
     "export": "fasttrain.inference.export",

@@ -139,16 +139,20 @@ def test_the_real_data_command(real_data, elsewhere):
     assert main([*words, "--dry-run", "--limit-train", "20", "--limit-val", "20"]) == 0
 
 
-def test_the_python_block_runs(elsewhere, monkeypatch):
+@pytest.mark.parametrize("page, first", [("docs/train.md", 0), ("docs/extend.md", 1), ("docs/checkpoints.md", 0)])
+def test_python_blocks_run(after_first_command, monkeypatch, page, first):
+    monkeypatch.chdir(after_first_command)
     small = functools.partial(fasttrain.RunConfig, limit_train=20, limit_val=20, batch_size=10)
     monkeypatch.setattr(fasttrain, "RunConfig", small)
-    [code] = blocks(PAGES["docs/train.md"], "python")
-    exec(code, {})
+    codes = blocks(PAGES[page], "python")[first:]
+    assert codes
+    for code in codes:
+        exec(code, {})
 
 
 def test_the_example_of_a_schedule_works_as_one_file_and_one_line(elsewhere, monkeypatch):
     page = PAGES["docs/extend.md"]
-    [code] = blocks(page, "python")
+    code = blocks(page, "python")[0]
     (elsewhere / "flat.py").write_text(code)
     monkeypatch.syspath_prepend(elsewhere)
     [(name, place)] = re.findall(r'`"(\w+)": "fasttrain\.train\.schedules\.(flat:\w+)",`', page)

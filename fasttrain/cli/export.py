@@ -11,8 +11,8 @@ from fasttrain.inference import FORMATS
 def add_flags(command: argparse.ArgumentParser) -> None:
     add_checkpoint(command)
     command.add_argument("--to", default="safetensors", metavar="FORMAT",
-                         help="safetensors (weights and what describes them), or torch-export (a program, from uint8 "
-                              "pixels [B, S, S, 3] to logits); default safetensors")
+                         help="safetensors (weights and what describes them); torch-export or onnx (a program, from "
+                              "uint8 pixels [B, S, S, 3] to logits); default safetensors")
     command.add_argument("--out", required=True, metavar="FILE", help="the file to write")
     add_json(command)
 

@@ -2,11 +2,14 @@
 
 `safetensors`: the weights under torchvision's names (the head `dropout` has its own), with metadata that says how to
 use them. `torch-export`: a program from uint8 pixels [B, S, S, 3], RGB, for any B, to fp32 logits [B, K], normalisation
-included; `torch.export.load(FILE).module()(pixels)` needs torch but not fasttrain.
+included; `torch.export.load(FILE).module()(pixels)` needs torch but not fasttrain. `onnx`: the same program for ONNX
+runtimes; its input is called `images`, its output `logits`.
 """
 
+import importlib
 import io
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +20,7 @@ import torch
 from fasttrain import runtime as runtimes
 from fasttrain.checks import choice
 from fasttrain.data.sources.drawing import draw, look_of
+from fasttrain.environment import PIP
 from fasttrain.errors import ConfigError, DataError
 from fasttrain.inference import FORMATS
 from fasttrain.inference.trained import Classifier, Trained, load_trained
@@ -69,7 +73,7 @@ def to_safetensors(trained: Trained, classifier: Classifier) -> bytes:
     """Returns the weights as a .safetensors file; its metadata is that of `usage`, as JSON except for text."""
     weights = {name: tensor.contiguous() for name, tensor in trained.weights.items()}
     facts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in usage(trained).items()}
-    return safetensors().save(weights, {"format": "pt", **facts})
+    return library("safetensors", "safetensors.torch").save(weights, {"format": "pt", **facts})
 
 
 def from_safetensors(data: bytes) -> Classifier:
@@ -78,18 +82,17 @@ def from_safetensors(data: bytes) -> Classifier:
     facts = json.loads(data[8:8 + header])["__metadata__"]
     classes, size, mean, std = (json.loads(facts[key]) for key in ("classes", "image_size", "mean", "std"))
     model = build_model(facts["arch"], facts["head"], len(classes), size, facts["stem"], seed=0).eval()
-    model.load_state_dict(safetensors().load(data))
+    model.load_state_dict(library("safetensors", "safetensors.torch").load(data))
     return Classifier(model, mean, std, CPU)
 
 
-def safetensors() -> ModuleType:
-    """Returns the library's module for torch; ConfigError that names the extra where it is missing or broken."""
+def library(to: str, module: str) -> ModuleType:
+    """Returns a module that the format `to` needs; ConfigError that says what to install where it is missing."""
     try:
-        import safetensors.torch
+        return importlib.import_module(module)
     except Exception as error:  # a broken install raises more than ImportError
-        raise ConfigError(f"--to safetensors: the library cannot be imported ({error}); "
-                          "pip install 'fasttrain[export]'") from None
-    return safetensors.torch
+        package = module.partition(".")[0]
+        raise ConfigError(f"--to {to}: {package} cannot be imported ({error}); {PIP} {package}") from None
 
 
 def to_torch_export(trained: Trained, classifier: Classifier) -> bytes:
@@ -106,4 +109,33 @@ def from_torch_export(data: bytes) -> Callable[[torch.Tensor], torch.Tensor]:
     return torch.export.load(io.BytesIO(data)).module()
 
 
-CODECS = {"safetensors": (to_safetensors, from_safetensors), "torch-export": (to_torch_export, from_torch_export)}
+def to_onnx(trained: Trained, classifier: Classifier) -> bytes:
+    """Returns the network with its normalisation as an ONNX model, for any number of images.
+
+    Raises DataError for a network that ONNX cannot express.
+    """
+    for module in ("onnx", "onnxscript", "onnxruntime"):
+        library("onnx", module)
+    images = example_images(trained.config.image_size, 2)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's, about what it means to change in later versions
+            program = torch.onnx.export(classifier, (images,), input_names=["images"], output_names=["logits"],
+                                        dynamic_shapes={"images": {0: torch.export.Dim("batch")}}, dynamo=True,
+                                        verbose=False)
+    except torch.onnx.OnnxExporterError as error:
+        raise DataError(f"{trained.path}: ONNX cannot express this network: {str(error).splitlines()[0]}") from None
+    model = program.model_proto
+    for key, value in usage(trained).items():
+        model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
+    return model.SerializeToString()
+
+
+def from_onnx(data: bytes) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Returns the program in an ONNX model, run by onnxruntime, as a function of pixels."""
+    session = library("onnx", "onnxruntime").InferenceSession(data, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+
+
+CODECS = {"safetensors": (to_safetensors, from_safetensors), "torch-export": (to_torch_export, from_torch_export),
+          "onnx": (to_onnx, from_onnx)}

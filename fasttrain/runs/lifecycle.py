@@ -34,25 +34,29 @@ from fasttrain.train.timing import peak_memory_bytes
 from fasttrain.train.trainer import Trainer
 
 
-def run(config: RunConfig, sinks: Iterable[Sink] | None = None, console: Sink | None = None) -> Run:
+def run(config: RunConfig, sinks: Iterable[Sink] | None = None, console: Sink | None = None,
+        callbacks: Iterable[Sink] = ()) -> Run:
     """Trains the variant that `config` describes and returns its Run.
 
-    `sinks` replaces the console and the files that a run folder gets by observers of one's own, `console` only the
-    console. Raises ConfigError, DataError, DivergedError, or Interrupted after a signal; each has its `exit_code`.
+    `callbacks` listen beside the console and the files that a run folder gets; `sinks` replaces all of these, `console`
+    only the console. Raises ConfigError, DataError, DivergedError, or Interrupted after a signal; each has its
+    `exit_code`.
 
     Several processes that torchrun started share the run; the first one alone claims, writes, saves and prints.
     """
     with joined(config) as processes:
-        return run_shared(config, processes, sinks, console)
+        return run_shared(config, processes, sinks, console, callbacks)
 
 
-def run_shared(config: RunConfig, processes: Processes, sinks: Iterable[Sink] | None, console: Sink | None) -> Run:
+def run_shared(config: RunConfig, processes: Processes, sinks: Iterable[Sink] | None, console: Sink | None,
+               callbacks: Iterable[Sink]) -> Run:
     """Does what `run` says, in each of the processes that share the run."""
     started, first = time.monotonic(), processes.first
     processes.together(lambda: first and run_folder.refuse_taken(config))
     job = build_in_turn(config, processes)
     folder, threads = claim(job)
-    events = EventLog((default_sinks(folder.path, console) if sinks is None else sinks) if first else ())
+    own = default_sinks(folder.path, console) if sinks is None else sinks
+    events = EventLog([*own, *callbacks] if first else ())
     try:
         def warn(text):
             events.message(text, "warning")

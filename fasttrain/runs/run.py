@@ -1,21 +1,26 @@
 """Reads a run folder back: what it was, how it went, how it ended."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasttrain import seal
 from fasttrain.config import RunConfig
-from fasttrain.environment import describe
-from fasttrain.errors import DataError
+from fasttrain.environment import PIP, describe
+from fasttrain.errors import ConfigError, DataError
 from fasttrain.runs.settings import saved_config
 from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.rows import Row, begins_with, best_row, read_rows
 from fasttrain.train.status import DIVERGED, DONE, INTERRUPTED, TO_DO
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,15 @@ class Run:
         label, predicted, classes = table["label"], table["predicted"], len(self.facts.get("class_names", ()))
         whole = ((label >= 0) & (label < classes) & (predicted >= -1) & (predicted < classes)).all()
         return table if whole else None
+
+
+    def frame(self) -> pandas.DataFrame:
+        """Returns the rows as a table, indexed by epoch; needs pandas."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ConfigError(f"Run.frame: pandas cannot be imported ({error}); {PIP} pandas") from None
+        return pandas.DataFrame(self.rows).set_index("epoch") if self.rows else pandas.DataFrame()
 
 
 def load_run(folder: str | Path) -> Run:

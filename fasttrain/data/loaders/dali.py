@@ -18,6 +18,7 @@ from fasttrain.data.decode import decode_into
 from fasttrain.data.encoded import damaged, require_jpeg
 from fasttrain.data.labels import no_images, targets_on
 from fasttrain.data.loaders import missing
+from fasttrain.environment import PARTS
 from fasttrain.errors import ConfigError, DataError
 
 PREFETCH = 3  # batches under way: one is decoded while one is augmented and one is handed out
@@ -155,8 +156,7 @@ def graph(source, image_size, augment, gpu, **options):
     """
     reason = missing("dali")
     if reason:
-        raise ConfigError(f"loader dali: cannot import DALI ({reason}): pip install 'fasttrain[dali]', or "
-                          "'fasttrain[dali-cu13]' with CUDA 13")
+        raise ConfigError(f"loader dali: cannot import DALI ({reason}): {PARTS['dali'].install}")
     from nvidia.dali import Pipeline, fn, types
 
     pipeline = Pipeline(prefetch_queue_depth=PREFETCH, **options)
