@@ -209,6 +209,7 @@ class Lock:
             os.close(handle)
             raise
         self.handle = handle
+        os.register_at_fork(after_in_child=self.release)  # a loader's worker must not hold it longer than its parent
 
     def release(self) -> None:
         """Lets go of the lock; may be called twice."""

@@ -33,6 +33,8 @@ from fasttrain.train.step import Step
 from fasttrain.train.timing import peak_memory_bytes
 from fasttrain.train.trainer import Trainer
 
+RESTART_PATIENCE = 10  # seconds that a restarted run waits for the one that crashed to let go of its folder
+
 
 def run(config: RunConfig, sinks: Iterable[Sink] | None = None, console: Sink | None = None,
         callbacks: Iterable[Sink] = ()) -> Run:
@@ -86,7 +88,14 @@ def build_in_turn(config: RunConfig, processes: Processes) -> Job:
 def claim(job: Job) -> tuple[RunFolder, int | None]:
     """Returns the run's folder, which the first process has claimed, and the threads that a resumed run had so far."""
     def attempt():
-        return run_folder.claimed(job.config, disk_bytes(job.config, job.train.num_classes)) if mine else None
+        until = time.monotonic() + (RESTART_PATIENCE if launch.restarted() else 0)
+        while mine:
+            try:
+                return run_folder.claimed(job.config, disk_bytes(job.config, job.train.num_classes))
+            except run_folder.Taken:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
 
     mine = job.processes.first
     folder = job.processes.together(attempt)

@@ -13,16 +13,20 @@ from torch import nn
 
 from fasttrain import RunConfig
 from fasttrain.config import fit_to_data
+from fasttrain.data.batch import BatchPlan, LoaderSpec
 from fasttrain.errors import Interrupted
-from fasttrain.processes import joined
+from fasttrain.processes import ALONE, joined
 from fasttrain.runtime import Runtime, resolve
 from fasttrain.train import trainer as trainer_module
 from fasttrain.train.checkpoint import Checkpoints
+from fasttrain.train.compile import warm_up
 from fasttrain.train.events import EventLog, Sink
 from fasttrain.train.interrupt import StopFlag
+from fasttrain.train.slices import SlicedStep
 from fasttrain.train.trainer import Trainer
 from tests.helpers import make_split
 from tests.ranks import run_ranks
+from tests.train.test_step import GraphRuntime, assert_same, graphs, hold, make_batch, no_warning, traced  # noqa: F401
 
 SIZE = 32
 MIXED = {"mix": {"mixup": 0.4, "cutmix": 1.0}}
@@ -105,6 +109,15 @@ class SignalAfter(Sink):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+def make_sliced(captured=False, **changes):
+    """A SlicedStep of two slices in this process, over epochs of a full batch of eight and one of five images."""
+    config = RunConfig(batch_size=8, lr=0.05, image_size=SIZE, device="cpu", precision="fp32", shards=2,
+                       **{"compile": "off", **changes})
+    runtime = (GraphRuntime if captured else Runtime)(torch.device("cpu"), "fp32", config.compile, True, 1)
+    plan = BatchPlan(LoaderSpec(make_split(13, SIZE), 8, train=True))
+    return SlicedStep(network(), config, runtime, make_split(13, SIZE), plan, 8, ALONE, 2)
+
+
 def train_float64(changes, norm, steps):
     """In each process: trains in float64, without dropout; returns the weights after some steps."""
     torch.Tensor.float = torch.Tensor.double  # the step's own rounding of logits
@@ -134,6 +147,22 @@ def test_more_shards_are_another_run_and_processes_alone_are_shards():
     one, two, four = (run_ranks(1, train, {"shards": shards})[0] for shards in (1, 2, 4))
     assert len({one[0], two[0], four[0]}) == 3
     assert run_ranks(2, train, {}) == [two, two]
+
+
+def test_a_captured_slice_replays_for_each_and_what_follows_once(traced, graphs):  # noqa: F811
+    plain, captured = make_sliced(), make_sliced(captured=True, compile="reduce-overhead")
+    before = [tensor.clone() for tensor in captured.changing()]
+    batches = [make_batch(8), make_batch(5)]
+    warm_up(captured, batches, make_batch(8), no_warning)
+    for kept, tensor in zip(before, captured.changing(), strict=True):
+        assert torch.equal(kept, tensor)
+    hold(captured)
+    captured.launch_finish.graph.holder = captured.launch_finish
+    for step in (plain, captured):
+        for number in range(6):
+            step.train(batches[number % 2], 0.05, number, number % 2)
+    assert_same(plain, captured)
+    assert [graph.replays for graph in graphs] == [6, 6, 0]  # two slices a full batch; the short ones ran as they are
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
