@@ -12,6 +12,7 @@ from fasttrain.cli.parser import add_actions, add_command
 BENCHES = {
     "loader": ("loader_chart", "measure loaders: the same batches, delivered"),
     "step": ("training_chart", "measure the training step on a constant batch, over a grid of settings"),
+    "scale": ("scale_chart", "measure the step over numbers of processes: images/s, efficiency, communication"),
     "e2e": ("training_chart", "measure whole epochs with loader and evaluation, beside peers"),
 }
 

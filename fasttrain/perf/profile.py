@@ -24,6 +24,7 @@ from fasttrain.train.compile import untouched
 from fasttrain.train.step import Step
 
 PHASES = ("loader_wait", "host_to_device", "forward", "backward", "optimizer", "other")
+IN_SLICES = (*PHASES[:4], "communication", *PHASES[4:])  # of a step that is shared with other processes
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def profile(step: Step, loader, loader_name: str, steps: int, trace_path: Path |
     wait_ms, step_ms, split_ms = whole["loader_wait"], sum(whole.values()), sum(split.values())
     runtime, batch_size = step.runtime, step.config.batch_size
     ceilings = machine.measure(runtime.device, runtime.dtype)
-    flops, moved = cost.of_step(batch_size)
+    flops, moved = cost.of_step(batch_size // step.processes.size)
     shares = Shares(data=wait_ms / step_ms, launch=launch_share(traced, wait_ms, step_ms),
                     bandwidth=moved / ceilings["copy_bytes_per_second"] / step_ms * 1e3,
                     mfu=flops / ceilings["matmul_flops"] / step_ms * 1e3)
@@ -84,7 +85,8 @@ def profile(step: Step, loader, loader_name: str, steps: int, trace_path: Path |
                "optimizer_share": split.get("optimizer", 0.0) / split_ms, **waits(pass_a, pass_b),
                "counts": traced["counts"], "compilations": compiled, "measuring_share": measuring,
                "timeline": pass_b.first_steps(), "operators": traced["operators"]}
-    result = {"phases_ms": {phase: split.get(phase, 0.0) for phase in PHASES}, "step_ms": step_ms,
+    phases = IN_SLICES if "communication" in split else PHASES
+    result = {"phases_ms": {phase: split.get(phase, 0.0) for phase in phases}, "step_ms": step_ms,
               "split_step_ms": split_ms, "images_per_second": batch_size / step_ms * 1e3,
               "mfu": shares.mfu, "bandwidth_share": shares.bandwidth, "ceilings": ceilings, "bound": bound,
               "verdict": verdict, "causes": [cause._asdict() for cause in look_for(details)]}

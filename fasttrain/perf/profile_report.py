@@ -18,6 +18,7 @@ from fasttrain.perf.profile import profile as measure
 from fasttrain.perf.profile_charts import SHOWN_OPERATORS, cut, draw_all, phase_label
 from fasttrain.perf.profile_page import write_page
 from fasttrain.perf.tables import new_table
+from fasttrain.processes import Processes, joined
 from fasttrain.runtime import memory_errors
 from fasttrain.train.build import build
 
@@ -87,17 +88,25 @@ def operator_table(operators: list[dict]) -> Table:
 
 
 def profile(config: RunConfig, steps: int = 30, other: str | None = None,
-            report: Callable[[str], None] = quiet) -> tuple[Profile, Profile | None, Path]:
+            report: Callable[[str], None] = quiet) -> tuple[Profile, Profile | None, Path] | None:
     """Measures where a training step of `config` spends its time.
 
     Returns the Profile, the one in the folder `other` that it is held against, and the folder of its files:
     `config.out`, default `profiles/<variant>`. That gets profile.html, profile.json, details.json, trace.json.gz and
     pictures. `report` gets a line before each part. Raises ConfigError where the folder cannot be written, the batch
-    does not fit into memory, or `other` is no profile of the same network.
+    does not fit into memory, or `other` is no profile of the same network. Of several processes that share the step
+    the first one writes and returns its own times; the others return None.
     """
+    with joined(config) as processes:
+        return profile_shared(config, steps, other, report if processes.first else quiet, processes)
+
+
+def profile_shared(config: RunConfig, steps: int, other: str | None, report: Callable[[str], None],
+                   processes: Processes) -> tuple[Profile, Profile | None, Path] | None:
+    """Does what `profile` says, in each of the processes that share the step."""
     folder = Path(config.out or Path("profiles") / config.variant)
     before = against.read(other) if other else None
-    job = build(config, report).settled(warn=report)
+    job = processes.in_turn(lambda: build(config, report, processes)).settled(warn=report)
     if before:
         against.refuse_other(before, other, variant=config.variant, image_size=config.image_size,
                              classes=job.train.num_classes)
@@ -107,9 +116,11 @@ def profile(config: RunConfig, steps: int = 30, other: str | None = None,
             trainer = job.trainer()
             report("warming up")
             trainer.warm_up()
-            found = measure(trainer.step, trainer.train_loader, trainer.loader_name, steps, folder / "trace.json.gz",
-                            report)
+            found = measure(trainer.step, trainer.train_loader, trainer.loader_name, steps,
+                            folder / "trace.json.gz" if processes.first else None, report)
             trainer.close()
+        if not processes.first:
+            return None
         for name, values in (("profile", found.result), ("details", {**found.details, "environment": versions()})):
             (folder / f"{name}.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         report("drawing")

@@ -15,6 +15,8 @@ from fasttrain import RunConfig
 from fasttrain.config import fit_to_data
 from fasttrain.data.batch import BatchPlan, LoaderSpec
 from fasttrain.errors import Interrupted
+from fasttrain.perf.passes import time_split
+from fasttrain.perf.profile import IN_SLICES
 from fasttrain.processes import ALONE, joined
 from fasttrain.runtime import Runtime, resolve
 from fasttrain.train import trainer as trainer_module
@@ -95,6 +97,14 @@ def continue_until(folder, changes, steps):
             processes.all(None)  # in place of the end of `joined`: nobody leaves before rank 0 has saved
             return trainer.step.steps
         return end(trainer)
+
+
+def profiled(changes):
+    """In each process: the phases of a step, in ms."""
+    with joined(RunConfig(device="cpu")) as processes:
+        trainer = make_trainer(processes, network(), **changes)
+        split = time_split(trainer.step, trainer.train_loader, 2).per_step()
+        return {phase: split[phase] for phase in IN_SLICES}
 
 
 class SignalAfter(Sink):
