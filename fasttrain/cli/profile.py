@@ -29,7 +29,8 @@ def run(arguments: argparse.Namespace) -> int | None:
     if measured := profile_report.profile(config, steps, arguments.against, report=tell):
         found, other, folder = measured
         print_rich(profile_report.render(found, other))
-        print(f"written to {folder}:\nprofile.html, profile.json, details.json, trace.json.gz, pictures as .png and .svg")
+        print(f"written to {folder}:\n"
+              "profile.html, profile.json, details.json, trace.json.gz, pictures as .png and .svg")
     return None
 
 
