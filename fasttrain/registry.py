@@ -97,6 +97,12 @@ SCHEDULES = Registry("schedule", {
     "cosine": "fasttrain.train.schedules.cosine:Cosine",
 })
 
+TRACKERS = Registry("tracker", {
+    "mlflow": "fasttrain.runs.trackers.mlflow:MlflowTracker",
+    "wandb": "fasttrain.runs.trackers.wandb:WandbTracker",
+    "trackio": "fasttrain.runs.trackers.trackio:TrackioTracker",
+})
+
 
 def variants() -> dict[str, tuple[str, str]]:
     """Returns the short names that stand for (arch, head), such as resnet18_maxpool."""

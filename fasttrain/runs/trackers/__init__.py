@@ -1,0 +1,94 @@
+"""Experiment trackers: each file sends a run to one, through that tracker's own package and settings."""
+
+from __future__ import annotations
+
+import importlib
+from abc import abstractmethod
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+from fasttrain.environment import PIP
+from fasttrain.errors import ConfigError
+from fasttrain.registry import TRACKERS
+from fasttrain.storage import write_atomically
+from fasttrain.train.events import Epoch, Finish, Sink, Start
+from fasttrain.train.rows import finite
+from fasttrain.train.status import FAILED
+
+PROJECT = "fasttrain"  # where a tracker sorts runs by project, unless its own settings name another
+
+
+class Tracker(Sink):
+    """Sends every row, the configuration, the pictures and the final status to a tracker.
+
+    The run folder keeps the tracker's id of the run, so that a resumed run goes on there. What fails in here is one
+    warning, see `EventLog`.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def open(self, start: Start, known: str | None) -> str:
+        """Begins a run, or goes on with the one that has the id `known`; returns its id."""
+
+    @abstractmethod
+    def log(self, values: dict[str, float], epoch: int) -> None:
+        """Sends the numbers of an epoch."""
+
+    @abstractmethod
+    def image(self, path: Path) -> None:
+        """Sends a PNG file."""
+
+    @abstractmethod
+    def end(self, status: str) -> None:
+        """Ends the run with a status of `train.status`, in the tracker's own words."""
+
+    def start(self, start: Start) -> None:
+        self.pictures, self.status = {}, FAILED
+        kept = start.folder / f"{self.name}.id"
+        known = kept.read_text(encoding="utf-8").strip() if kept.exists() else None
+        found = self.open(start, known)
+        if found != known:
+            write_atomically(kept, found + "\n")
+            for row in start.rows:
+                self.row(row)
+
+    def epoch(self, epoch: Epoch) -> None:
+        self.row(epoch.row)
+
+    def row(self, row: dict[str, Any]) -> None:
+        self.log({key: float(value) for key, value in row.items()
+                  if isinstance(value, (int, float)) and finite(value) is not None}, row["epoch"])
+
+    def picture(self, path: Path) -> None:
+        self.pictures[path] = None
+
+    def finish(self, finish: Finish) -> None:
+        self.status = finish.status
+
+    def close(self) -> None:
+        for path in self.pictures:
+            self.image(path)
+        self.end(self.status)
+
+
+def trackers(names: list[str]) -> list[Tracker]:
+    """Returns a new Tracker for each name."""
+    return [TRACKERS.load(name)() for name in names]
+
+
+def package(name: str) -> ModuleType:
+    """Returns a tracker's package; ConfigError that says what to install where it cannot be imported."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(f"{name} cannot be imported ({error}); {PIP} {name}") from None
+
+
+def flat(start: Start) -> dict[str, Any]:
+    """Returns the configuration of a run with the keys of its sections as `section.key`."""
+    found = {}
+    for name, value in start.config.to_dict().items():
+        found.update({f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value})
+    return found

@@ -1,0 +1,38 @@
+"""MLflow: MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME say where, as always; by default a folder beside the runs."""
+
+import os
+import time
+
+from fasttrain.runs.trackers import PROJECT, Tracker, flat, package
+from fasttrain.train.status import DIVERGED, DONE, INTERRUPTED
+
+STATUS = {DONE: "FINISHED", INTERRUPTED: "KILLED", DIVERGED: "FAILED"}
+
+
+class MlflowTracker(Tracker):
+    name = "mlflow"
+
+    def open(self, start, known):
+        self.client = package("mlflow").MlflowClient()
+        if known:
+            self.id = known
+            self.client.update_run(known, status="RUNNING")
+            return known
+        experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+        found = self.client.get_experiment_by_name(experiment)
+        place = found.experiment_id if found else self.client.create_experiment(experiment)
+        self.id = self.client.create_run(place, run_name=f"{start.config.variant} {start.folder.name}").info.run_id
+        for key, value in flat(start).items():
+            self.client.log_param(self.id, key, value)
+        return self.id
+
+    def log(self, values, epoch):
+        for key, value in values.items():
+            self.client.log_metric(self.id, key, value, timestamp=int(1000 * time.time()), step=epoch)
+
+    def image(self, path):
+        self.client.log_artifact(self.id, str(path))
+
+    def end(self, status):
+        self.client.set_tag(self.id, "status", status)
+        self.client.set_terminated(self.id, STATUS.get(status, "FAILED"))
