@@ -7,7 +7,8 @@ from fasttrain.cli.main import build_parser
 from fasttrain.config import choices, known_keys
 from fasttrain.inference import FORMATS
 from fasttrain.recipe import recipe_names
-from fasttrain.registry import ARCHS, HEADS, LOADERS, variants
+from fasttrain.registry import ARCHS, HEADS, LOADERS, TRACKERS, variants
+from fasttrain.study.record.categories import CATEGORIES
 
 SHELLS = ("bash", "zsh", "fish")
 # what stands in a usage line for a file or folder
@@ -17,7 +18,8 @@ WORDS = {"data": "synthetic", "resume": "auto never"}
 # further values that can be listed, by the name of the argument
 VALUES = {"split": ["train", "val"], "to": FORMATS, "shell": SHELLS, "sets": [f"{key}=" for key in known_keys()],
           "arch": [*ARCHS.names(), *variants()], "archs": ARCHS.names(), "heads": HEADS.names(),
-          "recipes": recipe_names(), "loaders": LOADERS.names()}
+          "recipes": recipe_names(), "loaders": LOADERS.names(), "tracker": TRACKERS.names(),
+          "category": list(CATEGORIES)}
 
 
 def add_flags(command: argparse.ArgumentParser) -> None:

@@ -60,7 +60,7 @@ def test_bad_arguments(capsys, words, says):
 
 
 COMMANDS = {"run", "ablate", "report", "eval", "predict", "export", "bench loader", "bench step", "bench e2e",
-            "profile", "summary", "data fetch", "data pack", "data verify", "data info", "data preview", "data synth",
+            "bench scale", "profile", "summary", "data fetch", "data pack", "data verify", "data info", "data preview", "data synth",
             "record", "env", "completion"}
 
 

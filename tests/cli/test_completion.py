@@ -32,8 +32,8 @@ def scripts(tmp_path_factory):
     ("run -a resnet18_m", {"resnet18_maxpool"}),
     ("bench loader --loaders j", {"jpeg"}),
     ("run --arch resnet50 --head ", {"origin", "maxpool", "dropout"}),
-    ("run --recipe ", {"fast", "original"}),
-    ("ablate --recipe ", {"fast", "original"}),
+    ("run --recipe ", {"fast", "original", "sprint"}),
+    ("ablate --recipe ", {"fast", "original", "sprint"}),
     ("run --loader j", {"jpeg"}),
     ("run --set augment.f", {"augment.flip="}),
     ("run --data ", {"my photos", "set.zip", "synthetic"}),
@@ -41,7 +41,8 @@ def scripts(tmp_path_factory):
     ("run --epochs ", {""}),
     ("data preview --split ", {"train", "val"}),
     ("data synth ", {"my photos", "set.zip"}),
-    ("export run --to ", {"safetensors", "torch-export"}),
+    ("export run --to ", {"safetensors", "torch-export", "onnx"}),
+    ("record h", {"half"}),
     ("completion ", set(SHELLS)),
 ])
 def test_tab_in_bash(scripts, tmp_path, line, offered):
