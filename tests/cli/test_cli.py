@@ -59,9 +59,9 @@ def test_bad_arguments(capsys, words, says):
     assert_refused(call(capsys, *words), 2, says)
 
 
-COMMANDS = {"run", "ablate", "report", "eval", "predict", "export", "bench loader", "bench step", "bench e2e",
-            "bench scale", "profile", "summary", "data fetch", "data pack", "data verify", "data info", "data preview", "data synth",
-            "record", "env", "completion"}
+COMMANDS = {"run", "ablate", "record", "report", "eval", "predict", "export", "bench loader", "bench step", "bench e2e",
+            "bench scale", "profile", "summary", "data fetch", "data pack", "data verify", "data info", "data preview",
+            "data synth", "env", "completion"}
 
 
 def commands(parser, path=()):
