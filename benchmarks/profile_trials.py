@@ -2,6 +2,8 @@
 
 Each cause is put into both backbones in turn, several times, between profiles of undisturbed steps. The limits are
 those of `fasttrain/perf/causes.py`, fixed before the first trial. Writes a row for each trial, and prints a table.
+Steps have one core and one thread, since two threads that wait for each other take very long on a machine that others
+use too; in the trial of idle cores they have two cores.
 
     python benchmarks/profile_trials.py --repeats 5 --json trials.json
 """
@@ -19,7 +21,6 @@ from pathlib import Path
 import torch
 
 from fasttrain.config import RunConfig
-from fasttrain.cores import cores
 from fasttrain.perf import passes, trace
 from fasttrain.perf.profile import profile
 from fasttrain.runtime import native_bf16
@@ -31,6 +32,7 @@ BATCHES = {"resnet18": 24, "resnet50": 12}  # the smallest that are not small: s
 DELAY = 0.5  # of a step, that slow loaders and disks take
 PIECES = 16  # in which a slow disk delivers a batch
 UNDISTURBED = "none"
+ALLOWED = sorted(os.sched_getaffinity(0))
 
 
 class Slow:
@@ -106,6 +108,7 @@ def activation_copies(trainer: Trainer):
 @contextlib.contextmanager
 def recompile(trainer: Trainer) -> Iterator:
     """Compiles a small graph anew in each step, for a Python value that never comes again."""
+    torch._dynamo.reset()  # what an earlier trial compiled would be found again
     torch._dynamo.config.recompile_limit = 10**6
     torch._dynamo.config.accumulated_recompile_limit = 10**6
     seen = iter(range(10**9))
@@ -144,7 +147,7 @@ TRIALS = {
     "layout": ({"channels_last": False}, as_it_is),
     "recompile": ({}, recompile),
     "small batch": ({"batch_size": 8}, as_it_is),
-    "threads": ({"threads": 1}, as_it_is),
+    "threads": ({}, as_it_is),
     "optimizer": ({}, tensor_by_tensor),
     "activation copies": ({}, activation_copies),
     UNDISTURBED: ({}, as_it_is),
@@ -154,8 +157,9 @@ TRIALS = {
 def trial(arch: str, cause: str, steps: int) -> dict:
     """Returns the row of one trial: what the profile named, the first one first."""
     settings, inject = TRIALS[cause]
+    os.sched_setaffinity(0, ALLOWED[:2 if cause == "threads" else 1])
     config = {"arch": arch, "head": "origin", "data": "synthetic:classes=10,train=50,val=10", "compile": "off",
-              "batch_size": BATCHES[arch], "threads": cores(), **settings}
+              "batch_size": BATCHES[arch], "threads": 1, **settings}
     if cause == "precision" and not native_bf16(torch.device("cpu")):
         config["precision"] = "bf16"  # emulated
     trainer = build(RunConfig(**config)).settled().trainer()
@@ -163,6 +167,7 @@ def trial(arch: str, cause: str, steps: int) -> dict:
     with inject(trainer) as loader:
         found = profile(trainer.step, loader, trainer.loader_name, steps)
     trainer.close()
+    os.sched_setaffinity(0, ALLOWED)
     named = [row["name"] for row in found.result["causes"] if row["found"]]
     expected = [] if cause == UNDISTURBED else [cause]
     return {"arch": arch, "injected": cause, "named": named, "right": named[:1] == expected,

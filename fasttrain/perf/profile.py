@@ -59,6 +59,7 @@ def profile(step: Step, loader, loader_name: str, steps: int, trace_path: Path |
         report(f"pass C: {TRACED_STEPS} steps traced")
         traced = trace(step, loader, trace_path)
         cost = step_cost(step)  # here, because a lazy optimizer has its state now
+        weights = weight_share(step, cost)
     report("ceilings: what this machine reaches in a copy and in a matrix product")
     whole, split = pass_a.per_step(), pass_b.per_step()
     wait_ms, step_ms, split_ms = whole["loader_wait"], sum(whole.values()), sum(split.values())
@@ -80,7 +81,7 @@ def profile(step: Step, loader, loader_name: str, steps: int, trace_path: Path |
     details = {**setting, "variant": step.config.variant, "image_size": step.size, "classes": step.classes,
                "threads": runtime.threads, "cores": cores(), "bf16_native": native_bf16(runtime.device),
                "notes": list(runtime.notes), "steps": steps, "step_flops": flops, "step_bytes": moved,
-               "weight_share": weight_share(step, cost), "batch_bytes": batch_size * 3 * step.config.image_size**2,
+               "weight_share": weights, "batch_bytes": batch_size * 3 * step.config.image_size**2,
                "not_counted": cost.not_counted, "loader_wait_ms": wait_ms, "launch_share": shares.launch,
                "optimizer_share": split.get("optimizer", 0.0) / split_ms, **waits(pass_a, pass_b),
                "counts": traced["counts"], "compilations": compiled, "measuring_share": measuring,

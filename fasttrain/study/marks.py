@@ -11,14 +11,14 @@ def marks(ablation: dict) -> dict:
 
     A cell is a dict of `kind` ("won", "open", "none"), `text`, and `span`, the number of columns that it takes.
     """
-    archs = {}
+    told, archs = compared(ablation), {}
     for row in ablation["runs"]:
-        if row["recipe"] in {group["recipe"] for group in ablation["groups"]}:
+        if row["recipe"] in told:
             archs.setdefault(row["recipe"], {})[row["arch"]] = None
     by_top1 = {(row["question"], row["recipe"], row["arch"]): row for row in ablation["comparisons"]
                if row["metric"] == "val_top1"}
     questions = {}
-    for answer in ablation["answers"]:
+    for answer in (answer for answer in ablation["answers"] if answer["recipe"] in told):
         question, recipe, verdicts = answer["question"], answer["recipe"], answer["verdicts"]
         if question == BOTH:
             cells = [both_mark(list(verdicts.values()), len(archs[recipe]))]
@@ -31,17 +31,25 @@ def marks(ablation: dict) -> dict:
             "rows": [{"question": question, "cells": cells} for question, cells in questions.items()]}
 
 
-def mark(question: str, verdict: str, compared: dict | None) -> dict:
+def compared(ablation: dict) -> set[str]:
+    """Returns the recipes under which two heads were compared; all of them where that holds for none."""
+    found = {row["recipe"] for row in ablation["comparisons"]}
+    return found or {group["recipe"] for group in ablation["groups"]}
+
+
+def mark(question: str, verdict: str, found: dict | None) -> dict:
     """Returns the mark of one question on one backbone; the number is the winner's lead by top-1."""
-    difference = compared and compared["difference"]
-    if verdict == "none" or difference is None:
-        return {"kind": "none", "text": "no verdict", "span": 1}
-    if question == STACK.text:
-        words = {"a": "no", "b": "yes", "open": "not settled"}
-        return {"kind": "open" if verdict == "open" else "won", "text": words[verdict], "span": 1}
-    if verdict == "open":
-        return {"kind": "open", "text": f"not told apart ({tables.rounded(difference, '+.1f')})", "span": 1}
-    return {"kind": "won", "text": f"{compared[verdict]} +{tables.rounded(abs(difference), '.1f')}", "span": 1}
+    kind = {"a": "won", "b": "won"}.get(verdict, verdict)
+    if verdict == "none":
+        text = "no verdict"
+    elif question == STACK.text:
+        text = {"a": "no", "b": "yes", "open": "not settled"}[verdict]
+    elif verdict == "open":
+        text = f"not told apart ({tables.rounded(found['difference'], '+.1f')})"
+    else:
+        text = f"{found[verdict]} +{tables.rounded(abs(found['difference']), '.1f')}"
+    alone = " (one seed)" if kind == "won" and found and found["n"] == 1 else ""
+    return {"kind": kind, "text": text + alone, "span": 1}
 
 
 def both_mark(verdicts: Sequence[str], archs: int) -> dict:

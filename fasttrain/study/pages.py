@@ -7,7 +7,7 @@ from fasttrain import page
 from fasttrain.runs.run import Run
 from fasttrain.storage import write_atomically, writing
 from fasttrain.study import tables
-from fasttrain.study.marks import marks
+from fasttrain.study.marks import compared, marks
 from fasttrain.study.plots import PLOTS, Plot, draw_plots
 from fasttrain.train.status import DONE
 
@@ -37,8 +37,10 @@ def write_report(ablation: dict, runs: Sequence[Run], folder: str | Path) -> Pat
 def content(ablation: dict, runs: Sequence[Run], folder: Path, plots: Sequence[Plot]) -> dict:
     """Returns everything that the templates may show, by the names they use for it."""
     drawn = {plot.file for plot in plots}
+    told, recipes = compared(ablation), (group["recipe"] for group in ablation["groups"])
     return {
-        "lead": tables.lead(ablation), "marks": marks(ablation), "answers": ablation["answers"],
+        "lead": tables.lead(ablation, told), "further": tables.lead(ablation, {*recipes} - told),
+        "marks": marks(ablation), "answers": ablation["answers"],
         "heads": tables.heads(ablation),
         "results": tables.results(ablation), "originals": tables.originals(ablation),
         "milestones": tables.milestones(ablation),

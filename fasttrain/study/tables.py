@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,10 +22,10 @@ KNOWN_HEADS = {
 }
 
 
-def lead(ablation: dict) -> list[str]:
-    """Returns one line for each set of runs under equal conditions: what was trained on what."""
+def lead(ablation: dict, recipes: Collection[str]) -> list[str]:
+    """Returns one line for each set of runs under one of `recipes`: what was trained on what."""
     lines = []
-    for group in ablation["groups"]:
+    for group in (group for group in ablation["groups"] if group["recipe"] in recipes):
         own = [run for run in ablation["runs"] if run["recipe"] == group["recipe"] and run["status"] == DONE]
         counts = {"training images": group["train_images"], "validation images": group["val_images"],
                   "classes": group["classes"], "epochs": group["epochs"], "finished runs": len(own),

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fasttrain import RunConfig
-from fasttrain.perf.cost import cost_of, optimizer_bytes, step_cost, training_cost
+from fasttrain.perf.cost import cost_of, optimizer_bytes, step_cost, training_cost, weight_share
 from fasttrain.perf.summary import summarize_model
 from fasttrain.runtime import resolve
 from fasttrain.train.step import Step
@@ -78,3 +78,17 @@ def test_a_step_costs_its_network_and_its_optimizer():
     assert found.bytes == network.bytes and found.flops == network.flops
     held = sum(p.numel() for p in weights.parameters())
     assert found.weight_bytes == network.weight_bytes + 5 * 4 * held  # SGD with momentum
+
+
+def test_the_weights_share_of_a_step_does_not_depend_on_how_the_optimizer_goes_about_it():
+    config = RunConfig(batch_size=4, lr=0.1, image_size=32, device="cpu", precision="fp32", compile="off")
+    step = Step(nn.Linear(3, 3), config, resolve(config), make_split(8, 32), 1)
+    cost = step_cost(step)
+    fused = weight_share(step, cost)
+    assert fused == pytest.approx(cost.weight_bytes / cost.of_step(4)[1])
+    step.optimizer = torch.optim.SGD(step.model.parameters(), lr=0.0, momentum=0.9, foreach=False, fused=False)
+    for parameter in step.model.parameters():
+        step.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    cost = step_cost(step)
+    assert weight_share(step, cost) == pytest.approx(fused)
+    assert optimizer_bytes(step.optimizer) > optimizer_bytes(step.optimizer, fused=True)

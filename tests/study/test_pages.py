@@ -159,7 +159,7 @@ def test_failed_and_missing_runs_are_listed(without_pictures, tmp_path):
     runs = [make_run(tmp_path), diverged(make_run(tmp_path, head="maxpool", rows=2))]
     planned = RunConfig(arch="resnet50", head="dropout", seed=3, out=str(tmp_path / "never"))
     row = build_ablation([], [planned], failures={planned.out: "out of memory"})["runs"][0]
-    ablation = make_ablation(runs) | {"comparisons": [], "left_out": ["runs/x: of another data set"]}
+    ablation = make_ablation(runs) | {"comparisons": [], "answers": [], "left_out": ["runs/x: of another data set"]}
     ablation["runs"].append(row)
     report = pages.write_report(ablation, runs, tmp_path / "report")
     for text in (Page((report / "report.html").read_text()).text, (report / "report.md").read_text()):

@@ -92,10 +92,13 @@ def conditions(run: Run) -> dict:
 
 def label(own: Sequence[Run], groups: Sequence[Sequence[Run]]) -> str:
     """Returns the name of a group: its recipe, a stem that is not the standard one, and the first keys in which it
-    differs from other groups of that recipe."""
+    differs from other groups of that recipe, as many as tell it from each of them."""
     mine = conditions(own[0])
     rivals = [conditions(other[0]) for other in groups if other is not own
               and other[0].config.recipe == own[0].config.recipe]
     keys = [key for key in mine if any(rival.get(key) != mine[key] for rival in rivals)
             or (key == "stem" and mine[key] != "standard")]
-    return mine["recipe"] + (f" ({', '.join(f'{key} {mine[key]}' for key in keys[:3])})" if keys else "")
+    shown = 3
+    while shown < len(keys) and any(all(rival.get(key) == mine[key] for key in keys[:shown]) for rival in rivals):
+        shown += 1  # another group would have the same name
+    return mine["recipe"] + (f" ({', '.join(f'{key} {mine[key]}' for key in keys[:shown])})" if keys else "")

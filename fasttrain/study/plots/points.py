@@ -1,6 +1,8 @@
 """What accuracy costs: time, throughput, parameters, arithmetic, memory traffic."""
 
 import functools
+import textwrap
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,9 +28,10 @@ CLOSE, APART = 0.02, 11  # costs that differ by less, of the largest one, are dr
 def draw_pareto(study: Study, path: Path) -> str | None:
     """Draws accuracy over the time trained so far, and which ends no other beats; returns the caption.
 
-    None where no run finished, as for `draw_costs`.
+    Leaves out recipes of one variant, where others have more to compare. None where no run finished, as for
+    `draw_costs`.
     """
-    study = only_finished(study)
+    study = worth_comparing(only_finished(study))
     if not study:
         return None
     figure, axes = by_recipe(study, 1, "accuracy against time")
@@ -45,7 +48,7 @@ def draw_pareto(study: Study, path: Path) -> str | None:
                 for part in (line, end):
                     say(part, f"{variant.backbone} {variant.head}: {accuracy[-1]:.1f} % after {times[-1]:.3g} {unit}")
                 ends.append((times[-1], accuracy[-1]))
-        dress_cost_panel(panel, recipe if len(axes) > 1 else "", f"time ({unit})")
+        dress_cost_panel(panel, textwrap.fill(recipe, 24) if len(axes) > 1 else "", f"time ({unit})")
         panel.locator_params(axis="x", nbins=max(3, 8 // len(axes)))
         panel.label_outer()
         draw_front(panel, pareto_front(ends))
@@ -55,6 +58,12 @@ def draw_pareto(study: Study, path: Path) -> str | None:
             "is the end of the runs. Every variant below and to the right of the grey line is both slower and worse "
             "than another one. A point before the end is not what a shorter run would reach, since the learning rate "
             f"falls over the whole run. {recorded(study)}")
+
+
+def worth_comparing(study: Study) -> Study:
+    """Returns the study without recipes that have one variant alone; all of it where no recipe has more."""
+    counts = Counter(variant.recipe for variant in study)
+    return {variant: runs for variant, runs in study.items() if counts[variant.recipe] > 1} or study
 
 
 def dress_cost_panel(axes, title: str, cost: str) -> None:
@@ -119,7 +128,7 @@ def device(run: Run) -> str:
 
 def draw_costs(study: Study, path: Path) -> str | None:
     """Draws final accuracy over parameters, arithmetic and memory traffic; returns the caption."""
-    study = only_finished(study)
+    study = worth_comparing(only_finished(study))
     if not study:
         return None
     figure, axes = by_recipe(study, len(COSTS), "accuracy against cost")
@@ -130,7 +139,7 @@ def draw_costs(study: Study, path: Path) -> str | None:
                      and (cost is COSTS[0][2] or not summaries[variant].not_counted)}
             for variant, side in beside(costs).items():
                 draw_cost(panel, variant, costs[variant], study[variant], side)
-            dress_cost_panel(panel, f"recipe {recipe}\n{name}" if len(axes) > 1 else name, unit)
+            dress_cost_panel(panel, f"{textwrap.fill(recipe, 40)}\n{name}" if len(axes) > 1 else name, unit)
     draw_legend(figure, study)
     plotting.save_with_svg(figure, path)
     unknown = [f"{variant.backbone} {variant.head} ({', '.join(found.not_counted)})"
