@@ -1,7 +1,7 @@
 """`--nproc N`: a front that starts the processes of a run with torchrun's elastic agent, and ends as the run does.
 
-The front and its processes share a folder in which these leave two words: the run's folder, and the exit code. A run
-that left no exit code has crashed. The processes' side is in here too, without torch.
+The front and its processes share a folder in which these leave words: the run's folder, that a peer was lost, the exit
+code. A run that left no exit code has crashed. The processes' side is in here too, without torch.
 """
 
 from __future__ import annotations
@@ -54,6 +54,20 @@ def leave(name: str, text: str) -> None:
             file.write(text)
 
 
+def lose_peer(reason: str) -> str:
+    """Takes note that another process does not answer; returns what this one is to say of it.
+
+    Under a front that is nothing: it knows more. A process that stands still is set going, so that it ends too.
+    """
+    if FRONT not in os.environ:
+        return reason if os.environ.get("RANK") == "0" else ""
+    leave("lost", reason)
+    for pid in children(os.getppid()):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGCONT)
+    return ""
+
+
 def restarted() -> bool:
     """Whether this process was started because the one before it crashed."""
     return FRONT in os.environ and int(parts()[1]) > 0
@@ -97,8 +111,9 @@ def launch(config: RunConfig, count: int, restarts: int, words: Sequence[str]) -
     with stopping() as asked:
         while True:
             with tempfile.TemporaryDirectory(prefix="fasttrain-") as shared:
-                reason = run_agent(count, words, number, shared, asked)
+                killed = run_agent(count, words, number, shared, asked)
                 code, folder = read(shared, "code"), read(shared, "folder")
+                reason = killed or read(shared, "lost") or "the processes ended before the run did"
             if code is not None:
                 return int(code)
             if asked or number == restarts:
@@ -109,8 +124,9 @@ def launch(config: RunConfig, count: int, restarts: int, words: Sequence[str]) -
     raise crash(reason, folder, asked)
 
 
-def run_agent(count: int, words: Sequence[str], number: int, shared: str, asked: list[signal.Signals]) -> str:
-    """Runs the processes to their end; returns in words which one crashed, if any. asked: gets a signal that came."""
+def run_agent(count: int, words: Sequence[str], number: int, shared: str, asked: list[signal.Signals]) -> str | None:
+    """Runs the processes to their end; returns in words which one was killed, if any. asked: gets a signal that came.
+    """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -126,11 +142,13 @@ def run_agent(count: int, words: Sequence[str], number: int, shared: str, asked:
     except SignalException as stop:
         asked.append(stop.sigval)
     except ChildFailedError as error:
-        rank, failure = min(error.failures.items(), key=lambda item: (item[1].exitcode > 0, item[1].timestamp))
-        return f"process {rank}: {how_it_ended(failure.exitcode)}"
+        killed = [(failure.timestamp, rank) for rank, failure in error.failures.items() if failure.exitcode < 0]
+        if killed:
+            rank = min(killed)[1]
+            return f"process {rank}: {how_it_ended(error.failures[rank].exitcode)}"
     finally:
         del os.environ[FRONT]
-    return "the processes ended before the run did"
+    return None
 
 
 @contextlib.contextmanager
@@ -159,10 +177,16 @@ def stopping() -> Iterator[list[signal.Signals]]:
 
 def kill_children() -> None:
     """Kills the processes that this one has started, each with its group."""
+    for pid in children(os.getpid()):
+        with contextlib.suppress(OSError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def children(pid: int) -> list[int]:
+    """Returns the processes that the main thread of another, or of this one, has started. Linux only."""
     with contextlib.suppress(OSError):
-        for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
-            with contextlib.suppress(OSError):
-                os.killpg(int(pid), signal.SIGKILL)
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
 
 
 def crash(reason: str, folder: str | None, asked: Sequence[signal.Signals]) -> FasttrainError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import threading
 import time
@@ -237,10 +238,10 @@ def peers_alive() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        tells = dist.get_rank() == 0 and launch.FRONT not in os.environ  # a front says which one, and of what
-        raise PeerLost(f"another process of this run ended or does not answer ({first_line(error)})"
-                       if tells else "") from None
+        raise PeerLost(launch.lose_peer("another process of this run ended or does not answer "
+                                        f"({first_line(error)})")) from None
 
 
 def first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+    """Returns the first line of what torch says, without the place in its source."""
+    return re.sub(r"^\[[^]]*\] *", "", (str(error).strip() or type(error).__name__).splitlines()[0])[:160]

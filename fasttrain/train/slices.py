@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import os
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
+from fasttrain import launch
 from fasttrain.config import RunConfig
 from fasttrain.data.batch import Batch, BatchPlan
 from fasttrain.data.split import Split
@@ -22,6 +26,8 @@ from fasttrain.train.step import Step
 from fasttrain.train.sync_bn import synchronize_norms
 
 MEASURED = 5  # numbers of a slice: its part of the loss, and its four sums
+LIMIT = 60  # seconds in which a GPU has to finish a step
+POLL = 1e-4  # seconds between two looks
 LAG = 4  # steps on a GPU after which the host reads which signals have come, so that it need not wait for the device
 
 
@@ -153,8 +159,14 @@ class SlicedStep(Step):
         if len(self.read_later) <= LAG:
             return None
         event, pinned = self.read_later.popleft()
-        event.synchronize()
+        wait_for(event)
         return first_of(pinned)
+
+    def settle(self) -> None:
+        for event, _ in self.read_later:
+            wait_for(event)
+        self.read_later.clear()
+        super().settle()
 
     # Forms
 
@@ -171,6 +183,22 @@ class SlicedStep(Step):
                 yield
         finally:
             self.launch_finish = whole
+
+
+def wait_for(event: torch.cuda.Event) -> None:
+    """Returns when the GPU has finished a step; ends this process where none finishes for LIMIT seconds.
+
+    NCCL's watchdog does not see collectives in a CUDA graph (pytorch#102542). Nothing ends a kernel that waits for a
+    peer, and cleaning up would wait for the kernel.
+    """
+    until = time.monotonic() + LIMIT
+    while not event.query():
+        if time.monotonic() > until:
+            reason = launch.lose_peer(f"no step finished for {LIMIT} s: another process of this run does not answer")
+            if reason:
+                print(f"fasttrain: error: {reason}", file=sys.stderr, flush=True)
+            os._exit(1)
+        time.sleep(POLL)
 
 
 def first_of(received: Tensor) -> signal.Signals | None:

@@ -165,6 +165,10 @@ class Step:
         """Returns the signal that ends the run after this step. asked: the one that this process has received."""
         return asked
 
+    def settle(self) -> None:
+        """Returns when the device has done all steps."""
+        self.runtime.synchronize()
+
     # Evaluation
 
     @torch.no_grad()

@@ -138,7 +138,7 @@ class Trainer:
             if asked and index + 1 < steps:
                 self.before, self.step_in_epoch = self.with_before(images, clock), index + 1
                 self.leave_if_asked(asked)
-        self.runtime.synchronize()
+        self.step.settle()
         self.step_in_epoch = 0
         return Pass(self.step.sums.tolist(), *self.with_before(images, clock))
 

@@ -19,6 +19,7 @@ from fasttrain.perf.passes import time_split
 from fasttrain.perf.profile import IN_SLICES
 from fasttrain.processes import ALONE, joined
 from fasttrain.runtime import Runtime, resolve
+from fasttrain.train import slices
 from fasttrain.train import trainer as trainer_module
 from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.compile import warm_up
@@ -173,6 +174,25 @@ def test_a_captured_slice_replays_for_each_and_what_follows_once(traced, graphs)
             step.train(batches[number % 2], 0.05, number, number % 2)
     assert_same(plain, captured)
     assert [graph.replays for graph in graphs] == [6, 6, 0]  # two slices a full batch; the short ones ran as they are
+
+
+class NeverDone:
+    """The event of a step that waits for a peer for ever."""
+
+    def query(self):
+        return False
+
+
+def wait_in_vain():
+    slices.LIMIT = 0.05
+    slices.wait_for(NeverDone())
+
+
+def test_a_gpu_that_finishes_no_step_ends_its_process_in_one_line(capfd):
+    with pytest.raises(AssertionError, match="ended without a word"):
+        run_ranks(1, wait_in_vain)
+    said = "fasttrain: error: no step finished for 0.05 s: another process of this run does not answer"
+    assert said in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
