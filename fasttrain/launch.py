@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fasttrain.checks import integer
@@ -99,10 +99,12 @@ def wanted(nproc: str | None, config: RunConfig) -> int:
     return 1 if size else count or 1
 
 
-def launch(config: RunConfig, count: int, restarts: int, words: Sequence[str]) -> int:
+def launch(config: RunConfig, count: int, restarts: int, words: Sequence[str],
+           say: Callable[[str], None] | None = None) -> int:
     """Runs `fasttrain WORDS` in `count` processes, after a crash up to `restarts` times more; returns the exit code.
 
-    Raises Interrupted or FasttrainError where the processes left none.
+    say: gets the error of a process, where nothing else that they print is to be seen. Raises Interrupted or
+    FasttrainError where the processes left no exit code.
     """
     refuse_more_than_gpus(config, count)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
@@ -111,9 +113,12 @@ def launch(config: RunConfig, count: int, restarts: int, words: Sequence[str]) -
     with stopping() as asked:
         while True:
             with tempfile.TemporaryDirectory(prefix="fasttrain-") as shared:
-                killed = run_agent(count, words, number, shared, asked)
+                killed = run_agent(count, words, number, shared, asked, silent=say is not None)
                 code, folder = read(shared, "code"), read(shared, "folder")
                 reason = killed or read(shared, "lost") or "the processes ended before the run did"
+                said = read(shared, "said")
+            if said and say:
+                say(said)
             if code is not None:
                 return int(code)
             if asked or number == restarts:
@@ -124,10 +129,11 @@ def launch(config: RunConfig, count: int, restarts: int, words: Sequence[str]) -
     raise crash(reason, folder, asked)
 
 
-def run_agent(count: int, words: Sequence[str], number: int, shared: str, asked: list[signal.Signals]) -> str | None:
+def run_agent(count: int, words: Sequence[str], number: int, shared: str, asked: list[signal.Signals],
+              silent: bool = False) -> str | None:
     """Runs the processes to their end; returns in words which one was killed, if any. asked: gets a signal that came.
     """
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -136,7 +142,8 @@ def run_agent(count: int, words: Sequence[str], number: int, shared: str, asked:
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=count, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
         run_id=f"fasttrain-{os.getpid()}-{number}", max_restarts=0, monitor_interval=0.1,
-        logs_specs=DefaultLogsSpecs(log_dir=shared), signals_to_handle=FORWARDED, shutdown_timeout=SAVING)
+        logs_specs=DefaultLogsSpecs(log_dir=shared, redirects=Std.ALL if silent else Std.NONE),
+        signals_to_handle=FORWARDED, shutdown_timeout=SAVING)
     try:
         elastic_launch(config, sys.executable)("-m", "fasttrain", *words)
     except SignalException as stop:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fasttrain import __version__
 from fasttrain.cli.parser import Parser, add_command
 from fasttrain.errors import FasttrainError, Interrupted
-from fasttrain.launch import ended
+from fasttrain.launch import ended, leave
 
 # name: help line. `fasttrain.cli.<name>` has the command's flags (`add_flags`) and its one call (`run`).
 COMMANDS = {
@@ -71,6 +71,7 @@ def run(words: Sequence[str]) -> int:
     except FasttrainError as error:
         if text := one_line(error):  # without one where another process of the run says it
             print(f"fasttrain: error: {text}", file=sys.stderr)
+            leave("said", text)
         return error.exit_code
     except KeyboardInterrupt:
         print("fasttrain: interrupted", file=sys.stderr)

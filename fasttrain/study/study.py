@@ -4,8 +4,10 @@ import contextlib
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TextIO
 
@@ -30,8 +32,9 @@ from fasttrain.train.status import DONE, FAILED, INTERRUPTED, TO_DO
 UNFINISHED = (TO_DO, INTERRUPTED)
 
 
-def ablate(configs: Sequence[RunConfig], folder: str | Path, train: Callable = worker.train) -> tuple[dict, Path]:
-    """Trains what is left of a plan, one run after the other; returns the content of ablation.json and the folder.
+def ablate(configs: Sequence[RunConfig], folder: str | Path, train: Callable = worker.train,
+           jobs: int = 1) -> tuple[dict, Path]:
+    """Trains what is left of a plan, `jobs` runs at a time; returns the content of ablation.json and the folder.
 
     Each run lives below `folder`, see `plan.plan`. Skips finished runs, continues interrupted ones, leaves diverged
     ones as they are and tries failed ones again. A run that fails is a row with its reason. train: see `worker.train`.
@@ -39,7 +42,7 @@ def ablate(configs: Sequence[RunConfig], folder: str | Path, train: Callable = w
     run of the plan is done in the end.
     """
     configs, _ = prepared(configs)
-    study = Study(configs, Path(folder), train)
+    study = Study(configs, Path(folder), train, jobs)
     with claimed(study.folder), worker.Stop().listening() as stop:
         study.run(stop)
         study.board.update("drawing the report")
@@ -133,8 +136,9 @@ class Study:
     failures: reasons by run folder, of this call. runs: those that could be read last. ablation: what was written last.
     """
 
-    def __init__(self, configs: Sequence[RunConfig], folder: Path, train: Callable):
-        self.configs, self.folder, self.train = configs, folder, train
+    def __init__(self, configs: Sequence[RunConfig], folder: Path, train: Callable, jobs: int = 1):
+        self.configs, self.folder, self.train, self.jobs = configs, folder, train, jobs
+        self.telling = threading.RLock()  # runs that are trained side by side tell one after the other
         self.board, self.forecast = Board(), Forecast()
         self.failures: dict[str, str] = {}
         self.runs: list[Run] = []
@@ -150,38 +154,46 @@ class Study:
             if statuses[config.out] == DONE:
                 self.forecast.learn(config, sum(row["seconds"] for row in load_run(config.out).rows))
         self.write()
-        for number, config in enumerate(todo):
-            self.train_one(config, todo[number + 1:], stop)
+        turns = [(config, todo[number + 1:], stop) for number, config in enumerate(todo)]
+        if self.jobs > 1:
+            with ThreadPoolExecutor(self.jobs) as pool:
+                list(pool.map(self.train_one, *zip(*turns, strict=True)))
+        for turn in turns if self.jobs == 1 else ():
+            self.train_one(*turn)
         if all(status_of(config) != DONE for config in self.configs):
             reason = next(iter(self.failures.values()), "all diverged")
             raise FasttrainError(f"{self.folder}: none of the {len(self.configs)} runs is done: {reason}")
 
     def train_one(self, config: RunConfig, rest: Sequence[RunConfig], stop: worker.Stop) -> None:
         """Trains one run, brings ablation.json up to date, tells how it ended; raises Interrupted after a signal."""
+        if stop.received:  # while others run beside it
+            return
         place = f"[{len(self.configs) - len(rest)}/{len(self.configs)}] {name(config)}"
         started, resumed = time.monotonic(), saved_epochs(config)
 
         def show(progress):
             left, passed = progress["left"], time.monotonic() - started
-            if not self.forecast.knows(config):
-                self.forecast.learn(config, passed + left)
-            others = self.forecast.left(rest)
-            self.board.update(f"{place}: epoch {progress['epoch']}/{progress['epochs']}, {duration(left)} left; "
-                                f"study {duration(left + others)}")
+            with self.telling:
+                if not self.forecast.knows(config):
+                    self.forecast.learn(config, passed + left)
+                others = self.forecast.left(rest)
+                self.board.update(f"{place}: epoch {progress['epoch']}/{progress['epochs']}, {duration(left)} left; "
+                                  f"study {duration(left + others)}")
 
         self.board.update(f"{place}: starting")
         status, reason = self.train(config, stop, show)
-        if status == DONE and not resumed:
-            self.forecast.learn(config, time.monotonic() - started)
-        elif status in (FAILED, INTERRUPTED):
-            self.failures[config.out] = reason or "stopped by a signal"
-        if stop.received:
-            self.failures.pop(config.out, None)
-        self.write()
-        if stop.received and (rest or status != DONE):
-            raise Interrupted(f"{stop.received.name}: {config.out} is saved; the same command continues the study",
-                              exit_code=130 if stop.received.name == "SIGINT" else 75)
-        self.tell(place, config, status, reason, rest, time.monotonic() - started)
+        with self.telling:
+            if status == DONE and not resumed:
+                self.forecast.learn(config, time.monotonic() - started)
+            elif status in (FAILED, INTERRUPTED):
+                self.failures[config.out] = reason or "stopped by a signal"
+            if stop.received:
+                self.failures.pop(config.out, None)
+            self.write()
+            if stop.received and (rest or status != DONE):
+                raise Interrupted(f"{stop.received.name}: {config.out} is saved; the same command continues the study",
+                                  exit_code=130 if stop.received.name == "SIGINT" else 75)
+            self.tell(place, config, status, reason, rest, time.monotonic() - started)
 
     def tell(self, place: str, config: RunConfig, status: str, reason: str | None, rest: Sequence[RunConfig],
              seconds: float) -> None:

@@ -4,13 +4,18 @@ The pack stays in the page cache and compiled kernels on the disk, so the next p
 """
 
 import contextlib
+import os
+import queue
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 
 from fasttrain.config import RunConfig
-from fasttrain.errors import FasttrainError
+from fasttrain.cores import cores
+from fasttrain.errors import ConfigError, FasttrainError
+from fasttrain.launch import launch
 from fasttrain.runs.sinks.pace import Pace
 from fasttrain.train.events import Sink
 from fasttrain.train.interrupt import StopFlag
@@ -20,16 +25,17 @@ from fasttrain.workers import Worker, connect, how_it_ended
 EVERY = 0.5  # seconds between two messages on progress
 
 
-def train(config: RunConfig, stop: "Stop", progress: Callable[[dict], None]) -> tuple[str, str | None]:
+def train(config: RunConfig, stop: "Stop", progress: Callable[[dict], None], nproc: int = 1,
+          environment: dict[str, str] | None = None) -> tuple[str, str | None]:
     """Trains `config` in a new process: returns (status, reason or None), see `status.of_exit_code`.
 
     stop: ends the process when a signal comes. progress: called with a dict of `epoch`, `epochs`, `left` (seconds) now
-    and then.
+    and then. nproc: processes that share the run; of more than one there is no progress. environment: their variables.
     """
     reason = None
     # a session of its own: Ctrl-C reaches the study, which passes it on, and not both
-    with Worker("fasttrain.study.worker", own_session=True) as worker, stop.ending(worker.process):
-        worker.send(config.to_dict())
+    with Worker("fasttrain.study.worker", environment, own_session=True) as worker, stop.ending(worker.process):
+        worker.send({"config": config.to_dict(), "nproc": nproc})
         while (message := worker.receive()) is not None:
             reason = message.get("error", reason)
             if "left" in message:
@@ -38,26 +44,67 @@ def train(config: RunConfig, stop: "Stop", progress: Callable[[dict], None]) -> 
     return of_exit_code(code), reason or (how_it_ended(code) if code else None)
 
 
-class Stop(StopFlag):
-    """On the first signal the run in progress gets a SIGTERM, so that it saves and ends; on a second it is killed."""
+class Slots:
+    """Trains as many runs at a time as there are slots, each with GPUs of its own, or its share of the cores.
 
-    process = None
+    Raises ConfigError where there are too few GPUs.
+    """
+
+    def __init__(self, jobs: int, nproc: int, device: str):
+        gpus = visible_gpus() if device != "cpu" else []
+        if gpus and jobs * nproc > len(gpus):
+            raise ConfigError(f"--jobs {jobs}, --nproc {nproc}: need {jobs * nproc} GPUs, there are {len(gpus)}")
+        self.nproc, self.free = nproc, queue.SimpleQueue()
+        for job in range(jobs):
+            own = ",".join(gpus[job * nproc:(job + 1) * nproc])
+            threads = str(max(1, cores() // (jobs * nproc)))
+            share = {"CUDA_VISIBLE_DEVICES": own} if own else {"OMP_NUM_THREADS": threads}
+            self.free.put(share if jobs > 1 else None)
+
+    def __call__(self, config: RunConfig, stop: "Stop", progress: Callable[[dict], None]) -> tuple[str, str | None]:
+        environment = self.free.get()
+        try:
+            return train(config, stop, progress, self.nproc, environment)
+        finally:
+            self.free.put(environment)
+
+
+def visible_gpus() -> list[str]:
+    """Returns the names by which CUDA_VISIBLE_DEVICES knows the GPUs that this process sees."""
+    import torch
+
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return named[:count] if named != [""] else [str(number) for number in range(count)]
+
+
+class Stop(StopFlag):
+    """On the first signal the runs in progress get a SIGTERM, to save and end; on a second they are killed."""
+
+    def __init__(self):
+        super().__init__()
+        self.processes: list[subprocess.Popen] = []
 
     def handle(self, number, frame):
-        super().handle(number, frame)
-        if self.process:
-            self.process.terminate()
+        try:
+            super().handle(number, frame)
+        except KeyboardInterrupt:
+            for process in list(self.processes):
+                process.kill()
+            raise
+        for process in list(self.processes):
+            process.terminate()
 
     @contextlib.contextmanager
     def ending(self, process: subprocess.Popen):
         """Passes signals on to `process` while the block runs; it does not outlive the block."""
-        self.process = process
+        self.processes.append(process)
         if self.received:
             process.terminate()
         try:
             yield
         finally:
-            self.process = None
+            self.processes.remove(process)
             if process.poll() is None:
                 process.kill()
             process.wait()
@@ -87,10 +134,15 @@ class Relay(Sink):
 def main() -> int:
     """Trains the config that the study sends; returns the exit code."""
     messages, tell = connect()
+    request = next(messages)
+    config, nproc = RunConfig(**request["config"]), request["nproc"]
     try:
+        if nproc > 1:
+            words = [*shlex.split(config.command())[1:], "--out", config.out, "--resume", config.resume]
+            return launch(config, nproc, 0, words, say=lambda text: tell({"error": text}))
         from fasttrain.runs import lifecycle
 
-        lifecycle.run(RunConfig(**next(messages)), console=Relay(tell))
+        lifecycle.run(config, console=Relay(tell))
     except FasttrainError as error:
         tell({"error": " ".join(str(error).split())})
         return error.exit_code

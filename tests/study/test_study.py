@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,41 @@ def test_a_real_study_that_is_interrupted_goes_on_where_it_was(tmp_path):
     run = load_run(own[0].out)
     assert len(run.predictions) == 12 and len(run.rows) == 4
     assert run.config == own[0].replace(threads=run.config.threads)  # noted by the run
+
+
+def test_jobs_run_side_by_side(tmp_path):
+    """Each of the two runs waits until the other has begun."""
+    both, made = threading.Barrier(2, timeout=60), Trained()
+
+    def meet(*arguments):
+        both.wait()
+        return made(*arguments)
+
+    ablation, _ = study.ablate(configs(tmp_path), tmp_path, meet, jobs=2)
+    assert outcome(ablation) == {("origin", 0): ("done", None), ("maxpool", 0): ("done", None)}
+
+
+def test_a_signal_ends_jobs_and_begins_no_more(tmp_path):
+    train = Trained()
+
+    def struck(*arguments):
+        if len(train.order) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return train(*arguments)
+
+    with pytest.raises(Interrupted):
+        study.ablate(configs(tmp_path, seeds=20), tmp_path, struck, jobs=2)
+    assert 2 <= len(train.order) < 20
+
+
+def test_processes_share_a_run_of_a_study(tmp_path):
+    own = configs(tmp_path, heads=["origin"], device="cpu", precision="fp32", epochs=1)
+    ablation, _ = study.ablate(own, tmp_path, worker.Slots(1, 2, "cpu"))
+    assert outcome(ablation) == {("origin", 0): ("done", None)}
+    assert Checkpoints(Path(own[0].out) / "checkpoints").load("last")["processes"] == 2
+
+
+def test_an_error_of_processes_is_the_reason_of_their_run(tmp_path):
+    (own,) = configs(tmp_path, heads=["origin"], device="cpu", precision="fp32", batch_size=1)
+    status, reason = worker.train(own, worker.Stop(), print, nproc=2)
+    assert status == "failed" and "batch size 1: is too small for 2 processes" in reason
