@@ -1,5 +1,6 @@
 """`fasttrain predict`: names what a trained network sees in images of any size and format."""
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,10 +9,16 @@ import torch
 
 from fasttrain import runtime as runtimes
 from fasttrain.data.decode import decode_photo
+from fasttrain.data.mosaic import draw_mosaic
 from fasttrain.errors import DataError
+from fasttrain.format import count
 from fasttrain.inference.trained import load_trained
+from fasttrain.storage import writing
 
 BATCH = 64  # images at a time
+SHOWN = 64  # images in a picture
+# of the files that count in a folder
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
 def predict(checkpoint: str | Path, images: Sequence[str | Path], top: int = 5, device: str = "auto") -> list[dict]:
@@ -37,6 +44,35 @@ def predict(checkpoint: str | Path, images: Sequence[str | Path], top: int = 5, 
             ranking = [{**names[k], "probability": value} for k, value in zip(classes, values, strict=True)]
             found.append({"image": str(path), "top": ranking})
     return found
+
+
+def find_images(words: Sequence[str | Path]) -> list[Path]:
+    """Returns the image files that words name: files as they are, those in and below folders, those a pattern matches.
+
+    Raises DataError for a folder or a pattern without images.
+    """
+    found = []
+    for word in map(Path, words):
+        if word.is_dir():
+            images = sorted(path for path in word.rglob("*") if path.suffix.lower() in SUFFIXES)
+        elif glob.has_magic(str(word)) and not word.exists():
+            images = sorted(map(Path, glob.glob(str(word), recursive=True)))
+        else:
+            images = [word]
+        if not images:
+            raise DataError(f"{word}: holds no image" if word.is_dir() else f"{word}: matches no file")
+        found += images
+    return found
+
+
+def draw_predictions(found: Sequence[dict], size: int, path: Path) -> None:
+    """Draws the first images of what `predict` returned, each above its likeliest class, into a PNG file."""
+    shown = found[:SHOWN]
+    names = [f"{one['top'][0]['probability']:.0%} {one['top'][0]['name']}" for one in shown]
+    pixels = np.stack([read_image(one["image"], size) for one in shown])
+    title = f"{len(shown)} of {len(found)} images" if len(shown) < len(found) else count(len(found), "image")
+    with writing(path):
+        draw_mosaic(pixels, np.arange(len(shown)), names, path, title=f"{title}: the likeliest class of each")
 
 
 def read_image(path: str | Path, size: int) -> np.ndarray:

@@ -49,6 +49,23 @@ def test_all_classes_add_up_to_one_in_the_file_and_on_the_screen(finished, pictu
     assert "photo.jpg" in out and found["top"][0]["name"] in out
 
 
+def test_folders_and_patterns_give_a_table_and_a_picture(finished, picture, tmp_path, capsys):
+    (tmp_path / "below").mkdir()
+    for number in range(6):
+        picture.save(tmp_path / "below" / f"{number}.jpg")
+        picture.rotate(9 * number).save(tmp_path / f"{number}.PNG")
+    (tmp_path / "notes.txt").write_text("no image")
+    words = ["predict", str(finished.folder), str(tmp_path / "below"), str(tmp_path / "*.PNG")]
+    assert main([*words, "--picture", str(tmp_path / "found.png")]) == 0
+    out = capsys.readouterr().out
+    assert sum(name in line for line in out.splitlines() for name in (".jpg", ".PNG")) == 12 and "notes" not in out
+    with Image.open(tmp_path / "found.png") as drawn:
+        assert drawn.width > 8 * 96 and np.ptp(np.asarray(drawn.convert("L"))) > 100
+    for nothing, says in ((tmp_path / "*.gif", "matches no file"), (finished.folder / "checkpoints", "holds no image")):
+        assert main(["predict", str(finished.folder), str(nothing)]) == 3
+        assert says in capsys.readouterr().err
+
+
 def test_the_transform_is_shorter_side_first_and_the_centre(picture):
     expected = picture.resize((41, SIZE), Image.Resampling.BILINEAR).crop((4, 0, 4 + SIZE, SIZE))
     assert np.array_equal(decoded(picture), np.asarray(expected))
@@ -120,7 +137,7 @@ def bad_image(name, folder, picture):
 
 @pytest.mark.parametrize("name, says", [
     ("text.jpg", "not an image"), ("empty.png", "the file is empty"), ("cut.png", "cannot be read as an image"),
-    ("gone.png", "No such file"), ("folder", "Is a directory"), ("narrow.png", "too narrow"),
+    ("gone.png", "No such file"), ("folder", "holds no image"), ("narrow.png", "too narrow"),
 ])
 def test_what_is_no_image_is_named_in_one_line(finished, picture, tmp_path, capsys, name, says):
     path = bad_image(name, tmp_path, picture)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import yaml
+
 from fasttrain import format
 from fasttrain.config import RunConfig
 from fasttrain.environment import describe
@@ -28,7 +30,7 @@ def write_card(folder: Path, run: Start, finish: Finish) -> None:
     config = run.config
     title = (f"# {config.variant}\n\n{run.parameters:,} parameters, trained on {wording.describe_data(run)}. "
              f"Status: {finish.status}, {len(finish.rows)} of {config.epochs} epochs.")
-    parts = [title, "## Result\n\n" + result_table(finish.rows)]
+    parts = [front_matter(run, finish), title, "## Result\n\n" + result_table(finish.rows)]
     parts += [f"![{caption}]({name})" for name, caption in PICTURES if (folder / name).exists()]
     parts += [
         f"## Repeat it\n\n```sh\n{config.command()}\n```",
@@ -38,6 +40,20 @@ def write_card(folder: Path, run: Start, finish: Finish) -> None:
                                         *run.notes, *facts(run.environment)]),
     ]
     write_atomically(folder / "card.md", "\n\n".join(parts) + "\n")
+
+
+def front_matter(run: Start, finish: Finish) -> str:
+    """Returns the YAML block that model hubs read (https://huggingface.co/docs/hub/model-cards#model-card-metadata)."""
+    dataset = {"name": f"{wording.describe_data(run)}", "type": "image-classification"}
+    found = {"library_name": "fasttrain", "pipeline_tag": "image-classification",
+             "tags": ["image-classification", "pytorch", run.config.arch, run.config.variant], "metrics": ["accuracy"]}
+    if finish.best:
+        scores = [{"type": "accuracy", "name": "top-1", "value": round(finish.best["val_top1"] / 100, 4)},
+                  {"type": "accuracy", "name": "top-5", "value": round(finish.best["val_top5"] / 100, 4)},
+                  {"type": "f1", "name": "macro-F1", "value": round(finish.best["val_macro_f1"] / 100, 4)}]
+        found["model-index"] = [{"name": run.config.variant, "results": [
+            {"task": {"type": "image-classification"}, "dataset": dataset, "metrics": scores}]}]
+    return f"---\n{yaml.safe_dump(found, sort_keys=False, allow_unicode=True)}---"
 
 
 def result_table(rows: list[Row]) -> str:

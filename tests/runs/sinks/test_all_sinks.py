@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -35,6 +36,9 @@ def test_a_run_folder_holds_everything_and_its_card_embeds_the_pictures(fabricat
     assert "```sh\nfasttrain run --arch resnet18 --head maxpool" in card
     assert "| best | 3 | 27.00 | 42.00 | 25.50 |" in card
     assert "torch 2." in card
+    facts = yaml.safe_load(card.split("---\n")[1])
+    assert facts["pipeline_tag"] == "image-classification"
+    assert facts["model-index"][0]["results"][0]["metrics"][0] == {"type": "accuracy", "name": "top-1", "value": 0.27}
 
 
 def test_a_run_that_ends_before_its_first_epoch_has_a_card_and_no_curves(fabricated, tmp_path):
