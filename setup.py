@@ -47,9 +47,9 @@ setup(
         "dali": ["nvidia-dali-cuda120>=2.0"],
         "dali-cu13": ["nvidia-dali-cuda130>=2.0"],
         "export": ["safetensors>=0.4", "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
-        "frame": ["pandas>=2"],
         "dev": ["pytest>=8", "ruff>=0.6", "hypothesis>=6", "torchmetrics>=1.4", "safetensors>=0.4",
-                "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20", "pandas>=2"],
+                "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20", "pandas>=2",
+                "nbclient>=0.10", "ipykernel>=6"],
     },
     entry_points={"console_scripts": ["fasttrain = fasttrain.cli.main:main"]},
 )
