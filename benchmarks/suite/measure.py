@@ -33,6 +33,7 @@ from fasttrain.perf.bench.step import CONTENDER
 from fasttrain.registry import LOADERS
 from fasttrain.runs import lifecycle
 from fasttrain.train.build import build
+from fasttrain.train.compile import GPU_KERNELS
 from fasttrain.train.events import EventLog
 
 GPU_FACTS = "name,driver_version,pstate,clocks.sm,clocks.max.sm,clocks.mem,power.draw,power.limit,temperature.gpu"
@@ -61,8 +62,15 @@ def nvidia_smi() -> dict | str:
     return dict(zip(GPU_FACTS.split(","), done.stdout.splitlines()[0].split(", "), strict=False))
 
 
-def step(keep, config, contender=CONTENDER, repeats=5, steps=None):
-    """Measures a row of `bench step`."""
+def step(keep, config, contender=CONTENDER, repeats=5, steps=None, inductor=None, searched=None):
+    """Measures a row of `bench step`.
+
+    inductor: options of torch._inductor.config by name, instead of fasttrain's own. searched: how many algorithms cuDNN
+    tries for each convolution, 0 for all; torch lets it try 10.
+    """
+    GPU_KERNELS.update(inductor or {})
+    if searched is not None:
+        torch.backends.cudnn.benchmark_limit = searched
     module, name = contender.split(":")
     one, samples = getattr(importlib.import_module(module), name)(config, steps), []
     for _ in range(repeats):

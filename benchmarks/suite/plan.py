@@ -64,13 +64,13 @@ def step(settings: Settings) -> list[Measurement]:
     """Measures the fastest settings first, then heads, the sweep, and each optimisation switched by itself."""
     found = []
 
-    def add(name, seconds=240, environment=None, contender=CONTENDER, **values):
+    def add(name, seconds=240, contender=CONTENDER, kernels=None, **values):
         arch, head = values.pop("arch", "resnet18"), values.pop("head", "origin")
         values = config(settings, arch=arch, head=head, **values)
         del values["data"]
         repeats = {"repeats": 2, "steps": 1} if settings.tiny else {}
-        found.append(own(settings, f"{arch} {head}, {name}", "step", seconds, environment, config=values,
-                         contender=contender, **repeats))
+        found.append(own(settings, f"{arch} {head}, {name}", "step", seconds, config=values, contender=contender,
+                         **repeats, **(kernels or {})))
 
     if settings.tiny:
         add("batch 8")
@@ -84,8 +84,10 @@ def step(settings: Settings) -> list[Measurement]:
         add(f"batch {size}", arch=arch, batch_size=size)
     for mode, arch in itertools.product(("off", "default"), archs):
         add(f"batch 1024, compile {mode}", arch=arch, compile=mode)
-    for variable, arch in itertools.product(KERNEL_OPTIONS, archs):
-        add(f"batch 1024, {variable}", 300, {variable: "1"}, arch=arch)
+    for (name, kernels), arch in itertools.product(KERNELS.items(), archs):
+        add(f"batch 1024, {name}", 300, arch=arch, kernels=kernels)
+    for arch in archs:
+        add("batch 768", arch=arch, batch_size=768)
     for arch in archs:
         add("batch 1024, compile max-autotune", 540, arch=arch, compile="max-autotune")
     for (name, contender), arch in itertools.product(NETWORKS.items(), archs):
@@ -100,7 +102,14 @@ def step(settings: Settings) -> list[Measurement]:
     return found
 
 
-KERNEL_OPTIONS = ("TORCHINDUCTOR_COORDINATE_DESCENT_TUNING", "TORCHINDUCTOR_CONV_1X1_AS_MM")
+# how kernels are made and chosen, each changed by itself: arguments of `measure.step`
+KERNELS = {
+    "one kernel at a time": {"inductor": {"combo_kernels": False}},
+    "PDL": {"inductor": {"triton.enable_pdl": True}},
+    "cuDNN tries all": {"searched": 0},
+    "coordinate descent": {"inductor": {"coordinate_descent_tuning": True}},
+    "1x1 as products": {"inductor": {"conv_1x1_as_mm": True}},
+}
 PLAINER = {"NCHW": {"channels_last": False}, "fp32": {"precision": "fp32"},
            "fp32, NCHW, compile off": {"precision": "fp32", "channels_last": False, "compile": "off"}}
 

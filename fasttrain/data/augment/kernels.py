@@ -30,7 +30,8 @@ def torch_kernel(function: Callable) -> Callable:
     from fasttrain.runtime import out_of_memory, with_own_code
 
     use_compile_cache()
-    chosen = torch.compile(with_own_code(function), dynamic=False)
+    # rows and pixels are within bounds; a check of each would keep the GPU from reading several at once
+    chosen = torch.compile(with_own_code(function), dynamic=False, options={"assert_indirect_indexing": False})
 
     def call(*arguments):
         nonlocal chosen
