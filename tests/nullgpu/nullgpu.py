@@ -26,6 +26,7 @@ LIBRARY = ctypes.CDLL(os.environ["NULLGPU"]) if "NULLGPU" in os.environ else Non
 if LIBRARY:
     LIBRARY.nullgpu_log.restype = LIBRARY.nullgpu_graph.restype = ctypes.c_char_p
 
+BFLOAT16 = 9  # a cudnnDataType_t
 LAUNCHES = ("kernel", "triton", "convolution", "product")
 
 
@@ -72,3 +73,28 @@ def waits(found):
     """The events in which the host waits for the device, or may: what reads or writes memory that is not pinned."""
     return [event for event in found if event.kind in ("sync", "free")
             or event.kind == "copy" and "pageable" in (event.to, vars(event)["from"])]
+
+
+def forbidden(found):
+    """The names of calls that CUDA forbids where they were made, or that the null GPU knows nothing of."""
+    return [event.name for event in found if event.kind in ("error", "unanswered")]
+
+
+def compiled(found):
+    """The names of kernels that were compiled or loaded, and of captures that began."""
+    return [event.name for event in found if event.kind in ("load", "begin capture")]
+
+
+def not_channels_last_bf16(found):
+    """The convolutions with a tensor that is NCHW or not bf16."""
+    return [event for event in found if event.kind == "convolution"
+            and any(tensor.type != BFLOAT16 or tensor.strides[1] != 1 for tensor in (event.x, event.w, event.y))]
+
+
+def spilled(found):
+    """(name, bytes) of generated kernels that keep variables of a thread in memory, because registers ran out.
+
+    Those of a single block apart, such as the loss of a mixed batch: 8 bytes a thread, once a step.
+    """
+    return [(event.name, event.spilled_bytes) for event in found
+            if event.kind == "triton" and event.spilled_bytes and event.grid != [1, 1, 1]]

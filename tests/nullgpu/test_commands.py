@@ -28,23 +28,17 @@ def fasttrain(*words, cwd):
     return done(sys.executable, "-m", "fasttrain", *words, cwd=cwd)
 
 
-def test_a_run_is_trained_and_resumed_and_evaluated(tmp_path):
+def test_a_run_is_trained_and_evaluated(tmp_path):
     fasttrain("run", *STEP, "--epochs", "1", "--out", "first", cwd=tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "first" / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1]
     fasttrain("eval", "first", *IMAGES[:2], "--device", "cuda", cwd=tmp_path)
 
 
-@pytest.mark.parametrize("words", [
-    ["ablate", *IMAGES, "--archs", "resnet18", "--heads", "origin", "--seeds", "1", "--epochs", "1", "--out", "study"],
-    ["profile", *STEP, "--steps", "2", "--out", "profile"],
-    ["bench", "step", "--batch-size", "8", "--image-size", "32", "--device", "cuda", "--steps", "2", "--repeats", "1"],
-    ["bench", "e2e", *STEP, "--rounds", "1"],
-    ["bench", "loader", *IMAGES, "--batch-size", "8", "--seconds", "0.1", "--repeats", "1", "--loaders",
-     "resident,torch,constant"],
-], ids=lambda words: " ".join(words[:2]).partition(" --")[0])
-def test_a_command_passes_through(words, tmp_path):
-    fasttrain(*words, cwd=tmp_path)
+def test_bench_step_passes_through(tmp_path):
+    """The other commands are the suite's."""
+    fasttrain("bench", "step", "--batch-size", "8", "--image-size", "32", "--device", "cuda", "--steps", "2",
+              "--repeats", "1", cwd=tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The numbers of whole steps: the compiled and captured step, computed on the null GPU, against the CPU's eager one."""
 
 import copy
+import os
 
 import numpy as np
 import pytest
@@ -10,11 +11,15 @@ from torch.utils._pytree import tree_map
 from tests.nullgpu.training import make_batch, make_step
 
 pytestmark = pytest.mark.computed
-# How much of each residual branch is left: with all of it rounding in fp32 changes resnet50's gradients by 7 %.
-BRANCH = 0.01
-# Largest relative error of any tensor. In resnet50 ReLUs of inputs near 0 open or close: so far lie the CPU's own
-# gradients in fp32 from those in fp64.
-LIMITS = {"resnet18": 1e-4, "resnet50": 1e-2}
+# How much of each residual branch is left, and how far BatchNorm's biases keep the inputs of ReLUs from 0.
+BRANCH, MARGIN = 0.1, 2.0
+# Largest relative error of any tensor. With batches of 4 BatchNorm divides by the spread of four values: in resnet50
+# that sets the CPU's own fp32 gradients up to 1e-4 apart from those in fp64.
+LIMITS = {"resnet18": 1e-4, "resnet50": 3e-4}
+# Gradients far smaller than the others are differences that vanish: held against this share of the largest.
+VANISHING = 1e-4
+PLAIN, EXTRAS = {}, {"mix": {"mixup": 0.4, "cutmix": 1.0}, "ema": 0.9, "tta": True}
+EVERY = os.environ.get("NULLGPU_CONFIGURATIONS") == "all"
 
 
 @pytest.fixture(autouse=True)
@@ -26,18 +31,25 @@ def errors_of_replays():
     raise_errors()
 
 
-def damp(model):
-    """Makes the residual branches of a fresh network small."""
+def settle(model):
+    """Changes a fresh network so that rounding changes little: most ReLUs are open or closed, branches are small.
+
+    In a fresh one ReLUs of inputs near 0 open or close by rounding, and gradients then differ by percents.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.bias.data.fill_(MARGIN)
+            module.bias.data[::2] *= -1
     for block in model.modules():
         if hasattr(block, "downsample"):
             last = [module for module in block.children() if isinstance(module, torch.nn.BatchNorm2d)][-1]
-            last.weight.data.mul_(BRANCH)
+            last.weight.data.mul_(BRANCH), last.bias.data.mul_(BRANCH)
 
 
 def pair(arch, precision, **settings):
     """The captured step on the null GPU, and the CPU's in fp32, of the same network."""
-    return (make_step("cuda", arch, precision, "reduce-overhead", damp, **settings),
-            make_step("cpu", arch, "fp32", "off", damp, **settings))
+    return (make_step("cuda", arch, precision, "reduce-overhead", settle, **settings),
+            make_step("cpu", arch, "fp32", "off", settle, **settings))
 
 
 def follow(reference, step):
@@ -57,15 +69,23 @@ def tensors(step):
 
 def errors(found, expected):
     """Relative errors by name, the largest first."""
-    def error(name):
-        one, other = (values[name].detach().cpu().double() for values in (found, expected))
-        return float((one - other).norm() / other.norm().clamp(min=1e-9))
-    return sorted(((error(name), name) for name in expected), reverse=True)
+    found, expected = ({name: value.detach().cpu().double() for name, value in one.items()}
+                       for one in (found, expected))
+    floors = {kind: VANISHING * max(float(value.norm()) for name, value in expected.items() if kind_of(name) == kind)
+              for kind in {kind_of(name) for name in expected}}
+    return dict(sorted(((name, float((found[name] - value).norm() / value.norm().clamp(min=floors[kind_of(name)])))
+                        for name, value in expected.items()), key=lambda pair: -pair[1]))
 
 
-@pytest.mark.parametrize("settings", [{}, {"mix": {"mixup": 0.4, "cutmix": 1.0}, "ema": 0.9, "tta": True}],
-                         ids=["plain", "extras"])
-@pytest.mark.parametrize("arch", LIMITS)
+def kind_of(name):
+    """Tensors of one kind are of one scale: "momentum", "average" or "", weights and statistics."""
+    return name.partition(" of ")[0] if " of " in name else ""
+
+
+@pytest.mark.parametrize("arch, settings", [
+    pytest.param("resnet18", EXTRAS, id="resnet18-extras"), pytest.param("resnet50", PLAIN, id="resnet50-plain"),
+    *([pytest.param("resnet18", PLAIN, id="resnet18-plain"), pytest.param("resnet50", EXTRAS, id="resnet50-extras")]
+      if EVERY else [])])
 def test_replays_in_fp32_do_what_the_cpu_does(arch, settings):
     """Inputs, rates and what is mixed change from replay to replay: a graph that holds on to old ones is found out."""
     captured, reference = pair(arch, "fp32", **settings)
@@ -75,7 +95,7 @@ def test_replays_in_fp32_do_what_the_cpu_does(arch, settings):
             step.train(make_batch(device, index), rate, index, index)
         np.testing.assert_allclose(captured.losses[index].item(), reference.losses[index].item(), rtol=1e-5)
         np.testing.assert_allclose(captured.sums.tolist(), reference.sums.tolist(), rtol=1e-5)
-        worst, name = errors(tensors(captured), tensors(reference))[0]
+        name, worst = next(iter(errors(tensors(captured), tensors(reference)).items()))
         assert worst < LIMITS[arch], name
     follow(reference, captured)
     for step, device in ((captured, "cuda"), (reference, "cpu")):
@@ -86,19 +106,16 @@ def test_replays_in_fp32_do_what_the_cpu_does(arch, settings):
     assert captured.predicted.tolist() == reference.predicted.tolist()
 
 
-@pytest.mark.parametrize("arch", LIMITS)
+@pytest.mark.parametrize("arch", LIMITS if EVERY else ["resnet18"])
 def test_replays_in_bf16_lie_as_near_as_its_rounding(arch):
-    """Over all gradients as near to fp32 as the CPU's own bf16 is, whose rounding changes them by a fifth."""
+    """Each tensor as near to the CPU's in fp32 as the CPU's own bf16 brings it."""
     captured, reference = pair(arch, "bf16")
-    plain = make_step("cpu", arch, "bf16", "off", damp)
+    plain = make_step("cpu", arch, "bf16", "off", settle)
     for index, rate in enumerate([0.03, 0.01, 0.02]):
-        distances = []
         follow(reference, captured), follow(plain, captured)
         for step, device in ((captured, "cuda"), (reference, "cpu"), (plain, "cpu")):
             step.train(make_batch(device, index), rate, index, index)
-        for step in (captured, plain):
-            one, other = (torch.cat([value.detach().cpu().double().flatten() for name, value in tensors(s).items()
-                                     if name.startswith("momentum")]) for s in (step, reference))
-            distances.append(float((one - other).norm() / other.norm()))
-            np.testing.assert_allclose(step.losses[index].item(), reference.losses[index].item(), rtol=0.02)
-        assert distances[0] < 1.5 * distances[1], distances
+        np.testing.assert_allclose(captured.losses[index].item(), reference.losses[index].item(), rtol=0.02)
+        found, allowed = (errors(tensors(step), tensors(reference)) for step in (captured, plain))
+        assert {name: (error, allowed[name]) for name, error in found.items()
+                if error > 2 * allowed[name] + 0.01} == {}

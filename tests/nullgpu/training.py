@@ -1,8 +1,15 @@
-"""Runs of fasttrain on the null GPU, cut into steps: all that these tests know of fasttrain's own names."""
+"""Runs of fasttrain on the null GPU, cut into steps: all that these tests know of fasttrain's own names.
 
+As a program, `python -m tests.nullgpu.training PART CONFIGURATION FOLDER`, it trains and writes what was logged.
+"""
+
+import json
 import os
 import signal
-from dataclasses import dataclass
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +28,8 @@ from tests.nullgpu import nullgpu
 # two whole batches of 1024 and a short one in training; in evaluation one that is padded
 DATA = "synthetic:classes=10,train=215,val=110,size=64"
 BATCH, STEPS, EPOCHS = 1024, 3, 3
+LOGGED = "logged.json"
+ROOT = Path(__file__).parents[2]
 EXTRAS = {"mix": {"mixup": 0.4, "cutmix": 1.0}, "ema": 0.99, "tta": True}
 
 
@@ -72,6 +81,7 @@ class Record:
 
     events: list
     steps: list[StepLog]
+    graphs: dict[int, list]  # the nodes of each graph that was launched
 
     def of(self, phase):
         """The whole-batch steps of a phase."""
@@ -104,16 +114,35 @@ def marked(event):
 
 
 def record(configuration, folder):
-    """Runs a configuration from its start, or from a checkpoint amid the first epoch, to the end: its Record."""
-    config = configuration.run_config(folder)
-    if configuration.resumed:
+    """The Record of a run, in processes of its own, whose end gives back the memory that compiling took.
+
+    One that is resumed is stopped amid the first epoch before.
+    """
+    for part in ("begin", "resume") if configuration.resumed else ("whole",):
+        command = [sys.executable, "-m", "tests.nullgpu.training", part, json.dumps(asdict(configuration)), str(folder)]
+        environment = {**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    logged = json.loads((folder / LOGGED).read_text())
+    events = nullgpu.events(logged["events"])
+    graphs = {int(number): nullgpu.events(nodes) for number, nodes in logged["graphs"].items()}
+    return Record(events, list(cut(events)), graphs)
+
+
+def train(part, configuration, folder):
+    """Runs a configuration, or the `part` of it before or after a checkpoint amid the first epoch; writes the log."""
+    config = configuration.run_config(folder / "run")
+    if part == "begin":
         with pytest.raises(Interrupted):
             run(config, sinks=[Marks(stop_in_epoch=1)])
-        config = config.replace(resume=str(folder), out=None)
-    nullgpu.reset()
+        return
+    if part == "resume":
+        config = config.replace(resume=str(folder / "run"), out=None)
     run(config, sinks=[Marks()])
-    events = nullgpu.log()
-    return Record(events, list(cut(events)))
+    events = nullgpu.LIBRARY.nullgpu_log().decode()
+    graphs = {number: nullgpu.LIBRARY.nullgpu_graph(number).decode()
+              for number in set(nullgpu.graphs(nullgpu.events(events)))}
+    (folder / LOGGED).write_text(json.dumps({"events": events, "graphs": graphs}))
 
 
 def cut(events):
@@ -148,3 +177,7 @@ def make_batch(device, number=0):
     indices = torch.arange(number * SMALL_BATCH, (number + 1) * SMALL_BATCH)
     images = torch.from_numpy(SMALL.pixels[SMALL.rows[indices.numpy()]])
     return Batch(images.to(device), torch.from_numpy(SMALL.labels)[indices].to(device), indices.to(device), SMALL_BATCH)
+
+
+if __name__ == "__main__":
+    train(sys.argv[1], Configuration(**json.loads(sys.argv[2])), Path(sys.argv[3]))

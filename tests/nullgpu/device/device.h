@@ -95,7 +95,8 @@ int next_id();  // for streams and graphs
 
 // --- memory.cpp, properties.cpp, cubin.cpp
 
-void fill(void *to, int value, size_t bytes);  // memset that spares the pages of device memory
+constexpr size_t LARGE = 1 << 20;              // bytes
+void fill(void *to, int value, size_t bytes);  // memset that spares the pages of device memory, of LARGE blocks
 
 int attribute(int number);  // a cudaDeviceAttr, or the CUdevice_attribute of the same number
 

@@ -31,7 +31,8 @@ std::string name_of(const void *function) {
 }
 
 // The one kernel that computes, so that counters start at zero: torch's for filling a tensor that lies in one piece. It
-// takes the number of elements, the value, and where to. Returns nothing for other kernels.
+// takes the number of elements, the value, and where to. Returns nothing for other kernels. A large tensor is no
+// counter: it is left without memory of its own, unless all kernels are computed.
 std::function<void()> filling(const std::string &name, void **arguments) {
     static const std::map<std::string, size_t> sizes = {
         {"bool", 1}, {"unsigned char", 1}, {"signed char", 1}, {"short", 2},         {"int", 4},
@@ -46,7 +47,8 @@ std::function<void()> filling(const std::string &name, void **arguments) {
     std::string value((char *)arguments[1], size->second);
     char *to = *(char **)arguments[2];
     return [=] {
-        if (value == std::string(value.size(), 0)) return fill(to, 0, count * value.size());
+        size_t bytes = count * value.size();
+        if (value == std::string(value.size(), 0) || (bytes >= LARGE && !computing())) return fill(to, 0, bytes);
         for (int i = 0; i < count; i++) memcpy(to + i * value.size(), value.data(), value.size());
     };
 }

@@ -36,7 +36,7 @@ std::string place(const void *pointer) {
 
 // Pages of device memory that nobody wrote to are zeros and take no memory. Most are such, since kernels write nothing:
 // large fills and copies leave them so.
-constexpr size_t PAGE = 4096, LARGE = 256 * PAGE;
+constexpr size_t PAGE = 4096;
 
 bool on_device(const void *pointer) {
     Lock lock(state());
