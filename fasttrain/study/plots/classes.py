@@ -6,6 +6,7 @@ import numpy as np
 
 from fasttrain import plotting
 from fasttrain.format import short
+from fasttrain.page import say
 from fasttrain.runs.sinks.confusion import class_accuracy, class_shares, confused_pairs
 from fasttrain.study.analysis.compare import TIMES_CHANCE
 from fasttrain.study.plots.variants import Study, Variant, labels, looks, only_finished
@@ -84,9 +85,12 @@ def draw_confused(study: Study, path: Path) -> str | None:
                        [mean[pair] for pair in pairs], unit="share of the true class's images (%)",
                        color=plotting.PALE, label="mean")
     names, styles = labels(matrices), looks(matrices)
-    for variant, share in shares.items():
-        axes.plot([share[pair] for pair in pairs], range(len(pairs)), label=names[variant], markersize=6.5,
-                  **styles[variant].markers)
+    lanes = np.linspace(-0.25, 0.25, len(shares)) if len(shares) > 1 else [0.0]  # so that no marker hides another
+    for lane, (variant, share) in zip(lanes, shares.items(), strict=True):
+        values = [share[pair] for pair in pairs]
+        line, = axes.plot(values, np.arange(len(pairs)) + lane, label=names[variant], markersize=6.5,
+                          **styles[variant].markers)
+        say(line, names[variant])
     axes.grid(axis="x", color=plotting.PALE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.set_xlim(0, 1.05 * axes.dataLim.x1)
