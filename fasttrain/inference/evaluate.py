@@ -18,10 +18,10 @@ from fasttrain.data.sources import open_source
 from fasttrain.data.split import Split
 from fasttrain.errors import DataError
 from fasttrain.inference import SPLITS
-from fasttrain.inference.trained import Trained, load_trained
 from fasttrain.train import metrics
 from fasttrain.train.compile import warm_up
 from fasttrain.train.step import Step
+from fasttrain.train.trained import Trained, load_trained
 
 
 def evaluate(checkpoint: str | Path, split: str = "val", **changes: Any) -> dict[str, Any]:

@@ -23,9 +23,9 @@ from fasttrain.data.sources.drawing import draw, look_of
 from fasttrain.environment import PIP
 from fasttrain.errors import ConfigError, DataError
 from fasttrain.inference import FORMATS
-from fasttrain.inference.trained import Classifier, Trained, load_trained
 from fasttrain.models import build_model
 from fasttrain.storage import write_atomically
+from fasttrain.train.trained import Classifier, Trained, load_trained
 
 TOLERANCE = 1e-4  # of the largest logit: between two ways of computing the same in fp32
 CPU = runtimes.Runtime(torch.device("cpu"), "fp32", "off", channels_last=False)

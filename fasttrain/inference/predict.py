@@ -12,8 +12,8 @@ from fasttrain.data.decode import decode_photo
 from fasttrain.data.mosaic import draw_mosaic
 from fasttrain.errors import DataError
 from fasttrain.format import count
-from fasttrain.inference.trained import load_trained
 from fasttrain.storage import writing
+from fasttrain.train.trained import load_trained
 
 BATCH = 64  # images at a time
 SHOWN = 64  # images in a picture

@@ -21,6 +21,7 @@ from fasttrain.train.status import DIVERGED, DONE, INTERRUPTED, TO_DO
 
 if TYPE_CHECKING:
     import pandas
+    import torch
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,12 @@ class Run:
         whole = ((label >= 0) & (label < classes) & (predicted >= -1) & (predicted < classes)).all()
         return table if whole else None
 
+
+    def model(self) -> torch.nn.Module:
+        """Returns the network with the weights of the best checkpoint, see `Trained.build`; DataError without one."""
+        from fasttrain.train.trained import load_trained
+
+        return load_trained(self.folder).build()
 
     def frame(self) -> pandas.DataFrame:
         """Returns the rows as a table, indexed by epoch; needs pandas."""

@@ -10,9 +10,9 @@ from fasttrain import evaluate, seal
 from fasttrain.cli.main import main
 from fasttrain.data.loaders import missing
 from fasttrain.errors import ConfigError, DataError
-from fasttrain.inference.trained import load_trained
 from fasttrain.registry import LOADERS
 from fasttrain.train.checkpoint import Checkpoints
+from fasttrain.train.trained import load_trained
 from tests.inference.conftest import DATA
 
 KEYS = ("val_loss", "val_top1", "val_top5", "val_macro_f1")

@@ -13,8 +13,8 @@ from fasttrain.cli.main import main
 from fasttrain.data.pack import open_splits
 from fasttrain.errors import DataError
 from fasttrain.inference import export as module
-from fasttrain.inference.trained import load_trained
 from fasttrain.models import build_model
+from fasttrain.train.trained import load_trained
 
 CHECK = """
 import sys, torch

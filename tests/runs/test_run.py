@@ -1,6 +1,7 @@
 """A run as an object: its rows as a table, its callbacks."""
 
 import pytest
+import torch
 
 from fasttrain import RunConfig, Sink, load_run, run
 from fasttrain.errors import ConfigError
@@ -48,3 +49,10 @@ def test_the_rows_as_a_table(listened, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(ConfigError, match="-m pip install pandas"):
         listened[0].frame()
+
+
+def test_its_network_has_the_best_weights(listened):
+    done, _ = listened
+    model = load_run(done.folder).model()
+    kept = torch.load(done.folder / "checkpoints" / "best.pt", weights_only=True)["model"]
+    assert not model.training and all(torch.equal(kept[name], tensor) for name, tensor in model.state_dict().items())
