@@ -89,6 +89,7 @@ AUGMENTATIONS = Registry("augmentation", {  # in the order in which they are app
 OPTIMIZERS = Registry("optimizer", {
     "sgd": "fasttrain.train.optimizers.sgd:Sgd",
     "adamw": "fasttrain.train.optimizers.adamw:AdamW",
+    "muon": "fasttrain.train.optimizers.muon:Muon",
 })
 
 SCHEDULES = Registry("schedule", {
