@@ -20,7 +20,7 @@ class DataError(FasttrainError):
 
 
 class DivergedError(FasttrainError):
-    """The loss stopped being a finite number."""
+    """Losses, weights or statistics stopped being finite numbers, and going back did not help."""
 
     exit_code = 4
 

@@ -38,7 +38,7 @@ class Run:
         """What the rows tell: one of `status.TO_DO`, DIVERGED, INTERRUPTED and DONE."""
         if not self.rows:
             return TO_DO
-        if not math.isfinite(self.final["train_loss"] + self.final["val_loss"]):
+        if "diverged_step" in self.final or not math.isfinite(self.final["train_loss"] + self.final["val_loss"]):
             return DIVERGED
         return DONE if len(self.rows) >= self.config.epochs else INTERRUPTED
 

@@ -25,11 +25,14 @@ State = dict[str, Any]
 
 
 def disk_bytes(config: RunConfig, num_classes: int) -> int:
-    """Returns what the checkpoints of a run take at most: last, previous, best and the next, each with all averages."""
+    """Returns what the checkpoints of a run take at most: last, previous, best and the next, each with all averages.
+
+    Two of them may be of the middle of an epoch, and hold its start as well.
+    """
     with torch.device("meta"):
         model = build_model(config.arch, config.head, num_classes, config.image_size, config.stem)
     copies = 1 + config.optimizer.averages + bool(config.ema)
-    return (len(NAMES) + 1) * copies * sum(parameter.nbytes for parameter in model.parameters())
+    return (len(NAMES) + 3) * copies * sum(parameter.nbytes for parameter in model.parameters())
 
 
 class Checkpoints:

@@ -1,7 +1,19 @@
 """Metrics as sums that stay on the device and are read once an epoch."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over a split: the metric sums (see `Step.sums`), how many images, seconds in all and for data."""
+
+    sums: list[float]
+    images: int
+    seconds: float
+    wait_seconds: float
 
 
 def ranks(logits, labels):
@@ -68,3 +80,10 @@ def macro_f1(confusion):
     confusion = np.asarray(confusion, dtype=np.float64)
     hits, support, predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
     return float(100 * np.mean(2 * hits / np.maximum(support + predicted, 1)))
+
+
+def prediction_table(labels, predicted):
+    """A structured array with the int32 fields `label` and `predicted`: each image's class and the one it was given."""
+    table = np.empty(len(predicted), [("label", np.int32), ("predicted", np.int32)])
+    table["label"], table["predicted"] = labels, predicted
+    return table

@@ -18,6 +18,8 @@ MEASURED = ("images_per_second", "data_wait_fraction", "seconds", "save_seconds"
 # `train_image_size`, in pixels, is also the size that BatchNorm's statistics were taken at, unless `recalibrate` took
 # them at `image_size`, where validation measures: without it, values suffer in epochs where the two differ.
 # `threads`: of the step, on the host.
+# Further keys, where there is something to tell: `rollbacks`, how often the run has gone back because it diverged, each
+# time to half the learning rate; `diverged_step`, in the last row of a run that ended so, the step at which it began.
 # `save_seconds`: for how long training stood still to save, since the row before; `seconds` does not count it.
 COLUMNS = (
     "epoch", "step", "lr",

@@ -4,6 +4,7 @@ import copy
 import math
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -106,23 +107,27 @@ def to_host(state: State) -> State:
 
     A tensor that is there twice is copied once, so that equal states have equal files.
     """
-    copied = copied_to_host(state, {})
+    state = copied(state, on_host, {})
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
-    return copied
+    return state
 
 
-def copied_to_host(value: Any, copies: dict[int, Tensor]) -> Any:
-    """Returns a copy of one value of a state. Copies from a GPU may be under way. copies: those there are, by id."""
+def on_host(tensor: Tensor) -> Tensor:
+    """Returns a copy in host memory; one from a GPU may be under way."""
+    return torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda).copy_(tensor, non_blocking=tensor.is_cuda)
+
+
+def copied(value: Any, copy_of: Callable[[Tensor], Tensor], copies: dict[int, Tensor]) -> Any:
+    """Returns a copy of one value of a state. copy_of: copies a tensor. copies: those there are, by id."""
     if isinstance(value, Tensor):
         if id(value) not in copies:
-            empty = torch.empty_like(value, device="cpu", pin_memory=value.is_cuda)
-            copies[id(value)] = empty.copy_(value, non_blocking=value.is_cuda)
+            copies[id(value)] = copy_of(value)
         return copies[id(value)]
     if isinstance(value, dict):
         outer = copy.copy(value)  # with the attributes of a module's state
-        outer.update((key, copied_to_host(inner, copies)) for key, inner in value.items())
+        outer.update((key, copied(inner, copy_of, copies)) for key, inner in value.items())
         return outer
     if isinstance(value, list | tuple):
-        return type(value)(copied_to_host(inner, copies) for inner in value)
+        return type(value)(copied(inner, copy_of, copies) for inner in value)
     return value

@@ -25,7 +25,7 @@ from fasttrain.train.convolution import use_matrix_products
 from fasttrain.train.counters import drop_counters, load_with_counters, with_counters
 from fasttrain.train.ema import Ema
 from fasttrain.train.mix import draw_mix, mix_images, mixed_loss
-from fasttrain.train.optimizers import build_optimizer
+from fasttrain.train.optimizers import build_optimizer, load_state
 from fasttrain.train.pixels import Normalizer, shrink
 
 
@@ -230,13 +230,17 @@ class Step:
 
     def changing(self) -> Iterator[Tensor]:
         """Yields every tensor that a step changes in place."""
+        yield from self.trained()
+        yield from (self.sums, self.losses, self.loss, self.predicted)
+
+    def trained(self) -> Iterator[Tensor]:
+        """Yields weights, statistics, their averages and the optimizer's state."""
         yield from self.model.parameters()
         yield from self.model.buffers()
         if self.ema:
             yield from self.ema.tensors()
         for state in self.optimizer.state.values():
             yield from filter(torch.is_tensor, state.values())
-        yield from (self.sums, self.losses, self.loss, self.predicted)
 
     def state_dict(self) -> dict:
         """Returns what a checkpoint holds of the step: tensors and plain values only."""
@@ -246,14 +250,11 @@ class Step:
                 "sums": self.sums, "losses": self.losses}
 
     def load_state_dict(self, state: dict) -> None:
-        """Takes over a saved state, and gives up CUDA graphs, which would go on with the old optimizer state."""
-        self.launch_singly()
+        """Takes over a saved state, in the tensors that there are."""
         self.steps = load_with_counters(self.model, state["model"])
         if self.ema:
             load_with_counters(self.ema.model, state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr
+        load_state(self.optimizer, state["optimizer"], self.lr)
         self.scaler.load_state_dict(state["scaler"])
         self.sums.copy_(state["sums"])
         self.losses.copy_(state["losses"])

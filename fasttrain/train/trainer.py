@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import math
 import signal
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,8 +22,10 @@ from fasttrain.sizes import left_out
 from fasttrain.train import metrics
 from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.compile import warm_up
+from fasttrain.train.divergence import Guard
 from fasttrain.train.events import Epoch, EventLog, Progress
 from fasttrain.train.interrupt import StopFlag
+from fasttrain.train.metrics import Pass
 from fasttrain.train.recalibrate import recalibrate
 from fasttrain.train.rows import Row
 from fasttrain.train.saver import Saver
@@ -33,17 +33,6 @@ from fasttrain.train.schedules import learning_rate
 from fasttrain.train.slices import build_step
 from fasttrain.train.slowdown import Slowdown
 from fasttrain.train.timing import WaitClock, peak_memory_bytes, wait_clock
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One pass over a split: the metric sums (see `Step.sums`), how many images, seconds in all and for data."""
-
-    sums: list[float]
-    images: int
-    seconds: float
-    wait_seconds: float
-
 
 # What an epoch from its first step on has behind it: images, seconds in all, seconds of waiting for data.
 NOTHING = (0, 0.0, 0.0)
@@ -86,6 +75,7 @@ class Trainer:
                             config.seed)
         self.step = build_step(model, config, runtime, train_split, self.train_loader.plan, len(val_split), processes)
         self.saver, self.saved = Saver(checkpoints, config.save_every), None
+        self.guard = Guard(self.step)
         self.epoch = self.step_in_epoch = 0
         self.threads, self.before = runtime.threads, NOTHING
         self.slowdown = None
@@ -97,19 +87,25 @@ class Trainer:
     def fit(self, stop: StopFlag | None = None) -> list[Row]:
         """Trains what is left of the run and returns its rows. stop: asks it to save and leave, whenever it is raised.
 
-        Whichever way it ends, what was to be saved is on the disk. Raises DivergedError on a loss that is not finite,
+        Whichever way it ends, what was to be saved is on the disk. Raises DivergedError where going back did not help,
         Interrupted after saving, DataError where the disk takes no checkpoint.
         """
         stop = stop or StopFlag()
         self.warm_up()
+        if self.step_in_epoch == 0:
+            self.guard.keep()
         try:
-            for epoch in range(self.epoch, self.config.epochs):
-                trained = self.train_epoch(epoch, stop)
-                evaluated = self.evaluate(epoch)
-                row = self.complete_epoch(epoch, trained, evaluated)
+            while self.epoch < self.config.epochs:
+                trained = self.train_epoch(self.epoch, stop)
+                evaluated = self.evaluate(self.epoch)
+                began = self.guard.began(len(self.train_loader), evaluated.sums[0])
+                if began is not None:
+                    self.roll_back(began, trained, evaluated)
+                    continue
+                row = self.complete_epoch(self.epoch, trained, evaluated)
                 self.announce(row)
-                self.refuse_divergence(row)
                 self.save(row)
+                self.guard.keep()
                 self.leave_if_asked(max(self.processes.all(stop.received or 0)))
         finally:
             self.saver.wait()
@@ -127,7 +123,7 @@ class Trainer:
         clock, images = wait_clock(self.runtime.device), 0
         for index, batch in enumerate(clock.over(self.train_loader), first):
             global_step = epoch * steps + index
-            self.step.train(batch, learning_rate(self.config, global_step, steps), global_step, index)
+            self.step.train(batch, self.rate(global_step), global_step, index)
             images += self.train_loader.plan.size(index)
             progress = Progress("train", epoch + 1, self.config.epochs, index + 1, steps, images, clock.elapsed(),
                                 clock.seconds)
@@ -176,7 +172,7 @@ class Trainer:
                "images_per_second": train.images / train.seconds,
                "data_wait_fraction": train.wait_seconds / train.seconds, "seconds": train.seconds + val.seconds,
                "save_seconds": self.saver.seconds, "compile_seconds": self.step.compile_seconds,
-               "peak_memory_bytes": peak_memory_bytes(self.runtime.device)}
+               "peak_memory_bytes": peak_memory_bytes(self.runtime.device), **self.guard.columns()}
         self.saver.seconds = 0.0
         self.epoch = epoch + 1
         self.rows.append(row)
@@ -185,7 +181,11 @@ class Trainer:
     def rates(self, epoch: int) -> list[float]:
         """Returns the learning rate of each step of an epoch."""
         steps = len(self.train_loader)
-        return [learning_rate(self.config, epoch * steps + index, steps) for index in range(steps)]
+        return [self.rate(epoch * steps + index) for index in range(steps)]
+
+    def rate(self, global_step: int) -> float:
+        """Returns the learning rate of a step, counted over the run from 0."""
+        return self.guard.factor * learning_rate(self.config, global_step, len(self.train_loader))
 
     def announce(self, row: Row) -> None:
         """Tells those who listen of the epoch that is complete."""
@@ -194,11 +194,22 @@ class Trainer:
                  for index, (loss, rate) in enumerate(zip(losses, self.rates(epoch), strict=True), 1)]
         self.events.epoch(Epoch(row, self.rows, steps))
 
-    def refuse_divergence(self, row: Row) -> None:
-        """Raises DivergedError if a loss of the row is not finite."""
-        if not math.isfinite(row["train_loss"] + row["val_loss"]):
-            raise DivergedError(f"epoch {row['epoch']}: the loss is {row['train_loss']:g} in training and "
-                                f"{row['val_loss']:g} in validation; lower --lr (now {self.config.lr:g})")
+    def roll_back(self, began: int, trained: Pass, evaluated: Pass) -> None:
+        """Goes back to before the epoch in progress, which diverged at its step `began`, and says so.
+
+        Raises DivergedError, with a row that says at which step, where the run has gone back often enough.
+        """
+        step = self.epoch * len(self.train_loader) + began + 1
+        told = f"epoch {self.epoch + 1}: diverged at step {step}"
+        if not self.guard.exhausted:
+            self.guard.roll_back()
+            self.events.message(f"{told}; back to the end of epoch {self.epoch}, {self.guard}", "warning")
+            return
+        self.save_good()
+        row = self.complete_epoch(self.epoch, trained, evaluated)
+        row["diverged_step"] = step
+        self.announce(row)
+        raise DivergedError(f"{told}, {self.guard}; lower --lr (now {self.config.lr:g})")
 
     def save(self, row: Row) -> None:
         """Saves `last` where that is due, and `last` and `best` where the top-1 accuracy is the highest so far."""
@@ -215,11 +226,20 @@ class Trainer:
             self.saver.save(names, self.state_dict())
         self.saved = self.epoch, self.step_in_epoch
 
+    def save_good(self) -> None:
+        """Saves, as `last`, the state before the epoch in progress, unless that is done."""
+        self.step_in_epoch = 0
+        if self.processes.first and self.guard.good and self.saved != (self.epoch, 0):
+            self.saver.save(("last",), {**self.state_dict(), **self.guard.good})
+        self.saved = self.epoch, 0
+
     def leave_if_asked(self, asked: int | None) -> None:
         """Saves and raises Interrupted after a signal. A run that is complete has nothing to leave."""
         if not asked or self.epoch == self.config.epochs:
             return
-        if self.saved != (self.epoch, self.step_in_epoch):
+        if self.step_in_epoch and self.guard.began(self.step_in_epoch) is not None:
+            self.save_good()
+        elif self.saved != (self.epoch, self.step_in_epoch):
             self.save_as("last")
         self.saver.wait()
         raise Interrupted(f"{signal.Signals(asked).name}: saved after epoch {self.epoch} + {self.step_in_epoch} steps; "
@@ -227,15 +247,9 @@ class Trainer:
                           exit_code=130 if asked == signal.SIGINT else 75)
 
     def predictions(self) -> np.ndarray | None:
-        """Returns the class of each validation image and the one that it was given last; None before that.
-
-        A structured array with the int32 fields `label` and `predicted`.
-        """
-        if self.predicted is None:
-            return None
-        table = np.empty(len(self.predicted), [("label", np.int32), ("predicted", np.int32)])
-        table["label"], table["predicted"] = self.val_loader.spec.split.labels, self.predicted
-        return table
+        """Returns `prediction_table` of the last evaluation; None before that."""
+        labels, predicted = self.val_loader.spec.split.labels, self.predicted
+        return None if predicted is None else metrics.prediction_table(labels, predicted)
 
     def first_batch(self) -> Batch:
         """Returns the first training batch of the epoch that comes next."""
@@ -257,7 +271,9 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that the rest of the run depends on; all else is a function of the config."""
-        return {**self.step.state_dict(), "config": self.config.to_dict(), "data": self.data, **self.facts,
+        start = {"epoch_start": self.guard.good} if self.step_in_epoch else {}
+        return {**self.step.state_dict(), **start, "rollbacks": self.guard.rollbacks,
+                "config": self.config.to_dict(), "data": self.data, **self.facts,
                 "epoch": self.epoch, "step_in_epoch": self.step_in_epoch, "threads": self.threads,
                 "processes": self.processes.size,
                 "before": self.before, "best": self.best, "rows": self.rows}
@@ -272,6 +288,7 @@ class Trainer:
             raise ConfigError(f"{self.checkpoints.folder.parent}: was trained by {count(before, 'process')} so far, "
                               f"not {size}: resume with --nproc {before} (only runs with shards above 1 may change it)")
         self.step.load_state_dict(state)
+        self.guard.rollbacks, self.guard.good = state.get("rollbacks", 0), state.get("epoch_start")
         self.epoch, self.step_in_epoch = state["epoch"], state["step_in_epoch"]
         self.threads = state.get("threads", self.runtime.threads)  # version 0.1 kept none
         self.before = tuple(state.get("before", NOTHING))

@@ -104,6 +104,11 @@ def hold(step):
         captured.graph.holder = captured
 
 
+def hold_and_train(step):
+    hold(step)
+    return train(step, [make_batch()], steps=1)
+
+
 def train(step, batches, steps=4):
     for index in range(steps):
         step.train(batches[index % len(batches)], 0.05, index, index)
@@ -164,13 +169,16 @@ def test_a_captured_step_copies_its_batch_and_replays(traced, graphs):
     assert [graph.replays for graph in graphs] == [2, 1]  # the short batches ran as they are
 
 
-def test_a_loaded_state_ends_the_capture_that_would_not_see_it(traced, graphs):
-    saved = train(make_step(), [make_batch()]).state_dict()
+def test_a_captured_step_sees_the_state_that_it_loads(traced, graphs):
+    plain = train(make_step(), [make_batch()])
     captured = make_step(graphs=True, compile="reduce-overhead")
     warm_up(captured, [make_batch()], make_batch(), no_warning)
-    captured.load_state_dict(saved)
-    train(captured, [make_batch()], steps=1)
-    assert [graph.replays for graph in graphs] == [0, 0]
+    places = [tensor.data_ptr() for tensor in captured.changing()]
+    captured.load_state_dict(plain.state_dict())
+    assert [tensor.data_ptr() for tensor in captured.changing()] == places  # a graph reads nowhere else
+    assert not {tensor.data_ptr() for tensor in plain.changing()} & set(places)
+    assert_same(train(plain, [make_batch()], steps=1), hold_and_train(captured))
+    assert [graph.replays for graph in graphs] == [1, 1]
 
 
 def test_a_capture_that_fails_leaves_the_compiled_step(traced, graphs, monkeypatch):
@@ -398,15 +406,6 @@ def test_each_size_is_compiled_and_captured_once_before_training(traced, graphs)
     hold(step)
     assert_same(train_at(plain, order), train_at(step, order))
     assert counters["stats"]["unique_graphs"] == compiled and sorted(graph.replays for graph in graphs) == [0, 1, 3]
-
-
-def test_a_loaded_state_ends_the_captures_of_all_sizes(traced, graphs):
-    saved = make_step(network=pooled_network).state_dict()
-    step = sized(make_step(graphs=True, network=pooled_network, compile="reduce-overhead"), [24, 32])
-    warm_up(step, [make_batch()], make_batch(), no_warning)
-    step.load_state_dict(saved)
-    train_at(step, [24, 32])
-    assert [graph.replays for graph in graphs] == [0, 0, 0]
 
 
 class LazyAdam(torch.optim.AdamW):

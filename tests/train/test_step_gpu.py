@@ -8,6 +8,7 @@ from fasttrain.data.batch import Batch
 from fasttrain.models import build_model
 from fasttrain.runtime import resolve
 from fasttrain.train.compile import Captured, untouched, warm_up
+from fasttrain.train.saver import copied
 from fasttrain.train.step import Step
 from tests.helpers import make_split
 
@@ -131,6 +132,20 @@ def test_the_compiled_forms_of_both_networks_capture():
         assert isinstance(step.launch_train[64], Captured) and isinstance(step.launch_eval, Captured)
         train(step, [make_batch()])
         assert step.losses.isfinite().all()
+
+
+@pytest.mark.real_gpu
+def test_a_graph_goes_on_from_the_state_that_is_loaded():
+    step = make_step("reduce-overhead", "dropout")
+    warm_up(step, [make_batch()], make_batch(), no_warning)
+    saved = copied(train(step, [make_batch()]).state_dict(), torch.clone, {})
+    ends = []
+    for _ in range(2):
+        step.load_state_dict(saved)
+        train(step, [make_batch()])
+        assert isinstance(step.launch_train[64], Captured)
+        ends.append([tensor.clone() for tensor in step.trained()])
+    assert all(map(torch.equal, *ends)) and not torch.equal(ends[0][0].cpu(), next(iter(saved["model"].values())).cpu())
 
 
 @pytest.mark.real_gpu

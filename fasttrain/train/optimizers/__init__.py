@@ -58,3 +58,17 @@ def build_optimizer(model: "torch.nn.Module", settings: Optimizer,
 
     lr = torch.zeros((), device=device)
     return settings.build(parameter_groups(model, settings), lr), lr
+
+
+def load_state(optimizer: "torch.optim.Optimizer", state: dict[str, Any], lr: "torch.Tensor") -> None:
+    """Takes over a saved state, in the tensors that there are: CUDA graphs hold them. lr: as of `build_optimizer`."""
+    import torch
+
+    own = {parameter: dict(values) for parameter, values in optimizer.state.items()}
+    optimizer.load_state_dict(state)
+    for parameter, values in optimizer.state.items():
+        for key, tensor in own.get(parameter, {}).items():
+            if torch.is_tensor(tensor) and key in values:
+                values[key] = tensor.copy_(values[key])
+    for group in optimizer.param_groups:
+        group["lr"] = lr
