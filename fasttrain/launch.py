@@ -137,7 +137,7 @@ def run_agent(count: int, words: Sequence[str], number: int, shared: str, asked:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)  # the agent's loggers set levels of their own
     os.environ[FRONT] = f"{os.getpid()}:{number}:{shared}"
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=count, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
@@ -154,6 +154,7 @@ def run_agent(count: int, words: Sequence[str], number: int, shared: str, asked:
             rank = min(killed)[1]
             return f"process {rank}: {how_it_ended(error.failures[rank].exitcode)}"
     finally:
+        logging.disable(logging.NOTSET)
         del os.environ[FRONT]
     return None
 
