@@ -171,13 +171,19 @@ def test_targets_are_met_missed_or_not_measured():
             "ablation": {"fast, 1 seed": {"variants": [
                 {"arch": "resnet18", "head": "origin", "metric": "val_top1", "mean": 54.2, "n": 1}]}}}
     found = {row["name"]: (row["figure"], row["verdict"]) for row in verdicts(rows, real=True)}
-    assert len(found) == len(TARGETS)
+    assert len(found) == len(TARGETS) + 2
     assert found["resnet18 origin, training step"] == ("310,000 images/s", "met")
     assert found["resnet50 origin, training step"] == ("90,000 images/s", "not met")
     assert found["resnet18, slowest head over origin"] == ("64.5%", "not met")
     assert found["resnet18 origin, top-1 after 30 epochs"] == ("54.20 %", "met")
     assert found["tests marked gpu that pass"] == (None, "not measured")
     assert {row["verdict"] for row in verdicts(rows, real=False)} == {"miniature", "not measured"}
+
+
+@pytest.mark.parametrize("gpu, verdict", [("NVIDIA H100 80GB HBM3", "met"), ("NVIDIA H200", "not met")])
+def test_the_speed_that_is_wanted_is_that_of_the_gpu(gpu, verdict):
+    rows = {"env": {"machine": {"devices": [gpu]}}, "step": {"a": step_row("resnet18", "origin", 250e3)}}
+    assert verdicts(rows, real=True)[0]["verdict"] == verdict
 
 
 STAGES = ("env", "correct", "step", "loader", "profile", "e2e", "ablation")  # `tune` trains as `ablation` does
