@@ -33,7 +33,7 @@ def draw_differences(comparisons: Sequence[dict], path: Path) -> str | None:
     axes.set_yticks(range(len(rows)), [name(row, several) for row in rows], parse_math=False)
     axes.set(xlim=(-reach, reach), ylim=(len(rows) - 0.4, -0.6))
     axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, pad=9)  # beside the arrows
     plotting.save_with_svg(figure, path)
     return ("Difference in final validation top-1 between two heads with its 95 % interval; dotted where one seed "
             "gives an interval over the validation images alone. Filled: told apart, after correction for several "
