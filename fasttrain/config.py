@@ -28,14 +28,12 @@ from fasttrain.checks import (
     text,
 )
 from fasttrain.errors import ConfigError
-from fasttrain.recipe import load_recipe, overlay, recipe_name
+from fasttrain.recipe import NOT_YAML, load_recipe, overlay, read_yaml, recipe_name
 from fasttrain.registry import ARCHS, HEADS, LOADERS, OPTIMIZERS, SCHEDULES, unknown
 
 COMPILE_MODES = ("auto", "off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-# what PyYAML raises for text that is no YAML, for dates and numbers that are none, for thousands of brackets
-NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -116,6 +114,8 @@ class RunConfig(Checked):
     optimizer: Checked | dict | None = setting(optional(SECTIONS["optimizer"]), None)
     schedule: Checked | dict | None = setting(optional(SECTIONS["schedule"]), None)
     mix: Mix | dict | None = setting(optional(SECTIONS["mix"]), None)
+    clip: float = setting(number(0), 0.0, "a step whose gradients have a larger norm, all together, is scaled down to "
+                          "this one; 0 is off")
     recalibrate: int | None = setting(optional(integer(0, 10_000)), None, "training batches at full size that give "
                                       "BatchNorm's statistics for validation after an epoch on smaller ones; 0 is off")
     ema: float | None = setting(optional(number(0, 0.999999)), None,
@@ -263,20 +263,6 @@ def parse_set(item: str) -> dict[str, Any]:
     for name in reversed(path.split(".")):
         value = {name: value}
     return value
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Returns the mapping in a YAML file; ConfigError in one line where there is none."""
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from None
-    except NOT_YAML as error:
-        mark = getattr(error, "problem_mark", None)
-        raise ConfigError(f"{path}: not YAML" + (f", line {mark.line + 1}" if mark else "")) from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds no keys")
-    return values
 
 
 def auto_batch_size(train_images: int) -> int:

@@ -6,8 +6,9 @@ from typing import Any
 import yaml
 
 from fasttrain import seal
-from fasttrain.config import RunConfig, read_yaml
+from fasttrain.config import RunConfig
 from fasttrain.errors import DataError, FasttrainError
+from fasttrain.recipe import read_yaml
 from fasttrain.storage import write_atomically
 
 # these say where and on how many cores a run lives and how often it saves, not what it computes

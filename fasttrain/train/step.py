@@ -123,6 +123,9 @@ class Step:
 
     def optimize(self) -> None:
         """Changes the weights by their gradients, then forgets these."""
+        if self.config.clip:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

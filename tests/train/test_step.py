@@ -28,7 +28,7 @@ from tests.helpers import make_split
 
 SIZE = 8
 SPLIT = make_split(SIZE, 32)
-EXTRAS = {"mix": {"mixup": 0.4, "cutmix": 1.0}, "ema": 0.9, "tta": True}
+EXTRAS = {"mix": {"mixup": 0.4, "cutmix": 1.0}, "ema": 0.9, "tta": True, "clip": 0.1}
 
 
 def small_network():
@@ -237,8 +237,11 @@ class Reads(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-def test_no_operator_of_the_loop_reads_back(scaled):
-    step = make_step(**EXTRAS)
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_no_operator_of_the_loop_reads_back(optimizer, scaled):
+    if optimizer == "muon" and scaled:
+        pytest.skip("torch's scaler reads back for optimizers that are not fused")
+    step = make_step(optimizer={"name": optimizer}, **EXTRAS)
     step.scaler = torch.amp.GradScaler("cpu", enabled=scaled)
     with Reads() as reads:
         train(step, [make_batch(), make_batch(valid=3)])
@@ -262,7 +265,8 @@ def test_each_extra_changes_what_it_should(extra):
     plain, other = train(make_step(), [make_batch()]), train(make_step(**{extra: EXTRAS[extra]}), [make_batch()])
     same = torch.equal(plain.losses, other.losses), torch.equal(plain.sums[4:5], other.sums[4:5]), \
         torch.equal(plain.sums[:1], other.sums[:1])
-    assert same == {"mix": (False, True, False), "ema": (True, True, False), "tta": (True, False, True)}[extra]
+    assert same == {"mix": (False, True, False), "ema": (True, True, False), "tta": (True, False, True),
+                    "clip": (False, True, False)}[extra]
 
 
 def test_extras_compile_once_and_train_as_they_do_eagerly(traced):
@@ -278,6 +282,22 @@ def test_extras_are_part_of_the_captured_step(traced, graphs):
     hold(captured)
     assert_same(train(plain, [make_batch()]), train(captured, [make_batch()]))
     assert [graph.replays for graph in graphs] == [4, 1]
+
+
+@pytest.mark.parametrize("scale", [None, 2.0**10])
+def test_clipping_shortens_a_long_step_to_the_norm_and_leaves_a_short_one(scale):
+    def moved(clip):
+        step = make_step(clip=clip, recipe="original", optimizer={"momentum": 0, "weight_decay": 0})
+        if scale:
+            step.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        before = [p.detach().clone() for p in step.model.parameters()]
+        step.train(make_batch(), 1.0, 0, 0)
+        return torch.cat([(old - new).flatten() for old, new in zip(before, step.model.parameters(), strict=True)])
+
+    free = moved(0)
+    norm = free.norm().item()
+    torch.testing.assert_close(moved(norm / 3), free / 3, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(moved(norm * 3), free, rtol=1e-4, atol=1e-6)
 
 
 def test_mirror_images_count_apart_and_are_the_mean_of_two_passes():
