@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from fasttrain import references
 from fasttrain import sizes as size_plan
 from fasttrain.checks import (
     Checked,
@@ -29,7 +30,7 @@ from fasttrain.checks import (
 )
 from fasttrain.errors import ConfigError
 from fasttrain.recipe import NOT_YAML, load_recipe, overlay, read_yaml, recipe_name
-from fasttrain.registry import ARCHS, HEADS, LOADERS, OPTIMIZERS, SCHEDULES, unknown
+from fasttrain.registry import LOADERS, OPTIMIZERS, SCHEDULES, unknown
 
 COMPILE_MODES = ("auto", "off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 DEVICES = ("auto", "cpu", "cuda")
@@ -89,8 +90,8 @@ class RunConfig(Checked):
     own. Raises ConfigError on the first value that cannot work.
     """
 
-    arch: str = setting(choice(ARCHS.names), "resnet18", "backbone")
-    head: str = setting(choice(HEADS.names), "origin", "classifier head")
+    arch: str = setting(references.arch, "resnet18", "backbone; or package.module:factory, FILE.py:factory")
+    head: str = setting(choice(references.heads), "origin", "classifier head")
     stem: str = setting(choice(("standard", "small")), "standard", "7x7/2 and max pool, or 3x3/1, 12x the work")
     recipe: str = setting(recipe_name, "fast", "optimisation recipe; `original` is the original study's")
     data: str | None = setting(optional(text), None, "folder, zip, folder of .tar.xz parts, ImageFolder, or synthetic")
@@ -148,6 +149,7 @@ class RunConfig(Checked):
         for name, value in recipe.items():
             object.__setattr__(self, name, overlay(value, getattr(self, name)))
         super().__post_init__()
+        references.refuse_mismatch(self.arch, self.head, self.stem)
         self._fit_sizes(epochs_given is not None)
         if self.optimizer.name != recipe["optimizer"]["name"] and not rate_given:
             raise ConfigError(f"lr: recipe {self.recipe} has no learning rate for {self.optimizer.name}, only for "
@@ -174,7 +176,8 @@ class RunConfig(Checked):
     @property
     def variant(self) -> str:
         """`resnet18_maxpool`; a stem other than the standard one is always named."""
-        return f"{self.arch}_{self.head}" + ("" if self.stem == "standard" else f"_{self.stem}-stem")
+        stem = "" if self.stem == "standard" else f"_{self.stem}-stem"
+        return f"{references.short_name(self.arch)}_{self.head}{stem}"
 
     def to_dict(self) -> dict[str, Any]:
         """Returns a plain nested dict that YAML and JSON can hold and `RunConfig(**d)` takes back."""

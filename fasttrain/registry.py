@@ -24,6 +24,10 @@ class Registry:
     def names(self) -> list[str]:
         return list(self.entries)
 
+    def place(self, name: str) -> int:
+        """Returns the place of `name` in the order of registration; what is not registered comes last."""
+        return self.names().index(name) if name in self else len(self.entries)
+
     def load(self, name: str) -> Any:
         """Imports and returns the object called `name`; ConfigError with the nearest known name if there is none."""
         if name not in self.entries:
@@ -116,7 +120,7 @@ def split_variant(flags: dict[str, str]) -> dict[str, str]:
     Raises ConfigError for a name that is neither, and where `--head` says otherwise.
     """
     name = flags.get("arch", "")
-    if name in ARCHS or "_" not in name:
+    if name in ARCHS or "_" not in name or ":" in name:
         return {}
     if name not in variants():
         raise ConfigError(unknown("arch", name, [*ARCHS.names(), *variants()]))

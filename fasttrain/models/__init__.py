@@ -1,8 +1,10 @@
-"""Networks: a ResNet backbone and a head."""
+"""Networks: a backbone and a head."""
 
 import torch
 
 from fasttrain.errors import ConfigError
+from fasttrain.models.own import build_own
+from fasttrain.references import is_reference
 from fasttrain.registry import ARCHS, HEADS
 
 MIN_IMAGE_SIZE = 32  # pixels: the standard backbone halves its input five times
@@ -18,18 +20,20 @@ def build_model(
 ) -> torch.nn.Module:
     """Returns a new network that maps [B, 3, image_size, image_size] to [B, num_classes] logits.
 
-    arch, head: names in `registry.ARCHS` and `registry.HEADS`. stem: "standard" or "small", see `ResNet`. image_size:
-    in pixels, only checked, since the weights have the same shapes at every size. seed: decides the weights, the
-    backbone's whatever the head, and leaves torch's random state untouched; without it they come from that state.
+    arch, head: names in `registry.ARCHS` and `registry.HEADS`, or a reference to a factory and a head, see `own`.
+    stem: "standard" or "small", see `ResNet`. image_size: in pixels, only checked, since the weights have the same
+    shapes at every size. seed: decides the weights, the backbone's whatever the head, and leaves torch's random state
+    untouched; without it they come from that state.
     Raises ConfigError for an unknown name, fewer than 1 class or fewer than 32 pixels.
     """
     require_at_least(1, "number of classes", num_classes)
     require_at_least(MIN_IMAGE_SIZE, "image size", image_size)
-    build, head = ARCHS.load(arch), HEADS.load(head)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs too
-        return build(head, num_classes, stem)
+        if is_reference(arch):
+            return build_own(arch, head, num_classes, image_size)
+        return ARCHS.load(arch)(HEADS.load(head), num_classes, stem)
 
 
 def require_at_least(minimum: int, what: str, value: int) -> None:

@@ -15,6 +15,7 @@ from fasttrain.data.split import Split
 from fasttrain.errors import ConfigError, DataError, DivergedError, Interrupted
 from fasttrain.format import count
 from fasttrain.models import build_model
+from fasttrain.models.own import fingerprint
 from fasttrain.processes import ALONE, Processes
 from fasttrain.runtime import Runtime, use_threads
 from fasttrain.shares import slice_count
@@ -51,6 +52,7 @@ class Trainer:
         predicted: the class that the last evaluation gave each validation image, int64; None before it.
         confusion: counts of that, int64 [classes, classes], rows = truth.
         data: fingerprints of the images. facts: what checkpoints hold of the training split beside them.
+        network: fingerprint of the file of a network of one's own; None for others.
     """
 
     def __init__(self, config: RunConfig, runtime: Runtime, train_split: Split, val_split: Split,
@@ -58,7 +60,7 @@ class Trainer:
         self.config, self.runtime, self.events, self.checkpoints = config, runtime, events, checkpoints
         self.processes = processes
         self.data = {"train": train_split.fingerprint, "val": val_split.fingerprint}
-        self.facts = train_split.facts
+        self.facts, self.network = train_split.facts, fingerprint(config.arch)
         lead = bool(config.mix) and slice_count(config.shards, processes.size) > 1
         place = {"device": runtime.device, "threads": runtime.loader_threads, "rank": processes.rank,
                  "world_size": processes.size}
@@ -275,7 +277,7 @@ class Trainer:
         return {**self.step.state_dict(), **start, "rollbacks": self.guard.rollbacks,
                 "config": self.config.to_dict(), "data": self.data, **self.facts,
                 "epoch": self.epoch, "step_in_epoch": self.step_in_epoch, "threads": self.threads,
-                "processes": self.processes.size,
+                "processes": self.processes.size, "network": self.network,
                 "before": self.before, "best": self.best, "rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -287,6 +289,9 @@ class Trainer:
         if self.config.shards == 1 and before != size:
             raise ConfigError(f"{self.checkpoints.folder.parent}: was trained by {count(before, 'process')} so far, "
                               f"not {size}: resume with --nproc {before} (only runs with shards above 1 may change it)")
+        if state.get("network") != self.network:
+            raise ConfigError(f"{self.checkpoints.folder.parent}: {self.config.arch} is not what it was when the run "
+                              "began: undo the change to its file, or start a new run")
         self.step.load_state_dict(state)
         self.guard.rollbacks, self.guard.good = state.get("rollbacks", 0), state.get("epoch_start")
         self.epoch, self.step_in_epoch = state["epoch"], state["step_in_epoch"]

@@ -40,8 +40,7 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Run], list[str]]:
         except DataError as error:
             left_out.append(str(error))
     runs, of_other_data = of_one_data_set(runs)
-    archs, heads = ARCHS.names(), HEADS.names()
-    runs.sort(key=lambda run: (archs.index(run.config.arch), heads.index(run.config.head), run.config.recipe,
+    runs.sort(key=lambda run: (ARCHS.place(run.config.arch), HEADS.place(run.config.head), run.config.recipe,
                                run.config.seed))
     return runs, left_out + of_other_data
 

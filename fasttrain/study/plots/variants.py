@@ -21,7 +21,7 @@ class Variant(NamedTuple):
     @property
     def look(self) -> plotting.Look:
         """How the variant is drawn: colour, line, marker and hatch tell its head, the filling its backbone."""
-        return plotting.look(HEADS.names().index(self.head), ARCHS.names().index(self.backbone.split(" ")[0]))
+        return plotting.look(HEADS.place(self.head), ARCHS.place(self.backbone.split(" ")[0]))
 
 
 Study = dict[Variant, list[Run]]
@@ -39,9 +39,8 @@ def by_variant(runs: Sequence[Run], recipes: dict[str, str]) -> Study:
             stem = "" if config.stem == "standard" else f" {config.stem}-stem"
             variant = Variant(recipes.get(str(run.folder), config.recipe), config.arch + stem, config.head)
             found.setdefault(variant, []).append(run)
-    archs, heads = ARCHS.names(), HEADS.names()
-    order = sorted(found, key=lambda v: (v.recipe, archs.index(v.backbone.split(" ")[0]), v.backbone,
-                                         heads.index(v.head)))
+    order = sorted(found, key=lambda v: (v.recipe, ARCHS.place(v.backbone.split(" ")[0]), v.backbone,
+                                         HEADS.place(v.head)))
     return {variant: found[variant] for variant in order}
 
 

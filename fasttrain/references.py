@@ -1,0 +1,50 @@
+"""Networks of one's own, named by where their factory is: `package.module:factory` or `FILE.py:factory`.
+
+Checks for `RunConfig`; `models/own.py` builds what they name. No torch in here.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from fasttrain.checks import choice
+from fasttrain.errors import ConfigError
+from fasttrain.registry import ARCHS, HEADS
+
+OWN = "own"  # the head of a network that returns logits itself
+
+
+def is_reference(arch: str) -> bool:
+    """Returns whether `arch` names a factory rather than a registered network."""
+    return ":" in arch
+
+
+def arch(name: str, value: Any) -> str:
+    """Accepts a registered network, or a reference; the path of a file becomes absolute. A check, see `checks`."""
+    if not isinstance(value, str) or not is_reference(value):
+        return choice(ARCHS.names)(name, value)
+    place, _, factory = value.rpartition(":")
+    is_file = place.endswith(".py")
+    if not factory.isidentifier() or not (is_file or all(part.isidentifier() for part in place.split("."))):
+        raise ConfigError(f"{name}: {value!r} is neither package.module:factory nor FILE.py:factory")
+    return f"{Path(place).expanduser().absolute()}:{factory}" if is_file else value
+
+
+def heads() -> list[str]:
+    """Returns the heads that a network may have: those registered, and its own."""
+    return [*HEADS.names(), OWN]
+
+
+def short_name(arch: str) -> str:
+    """Returns what stands for a network in names of folders: for a reference its factory."""
+    return arch.rpartition(":")[2]
+
+
+def refuse_mismatch(arch: str, head: str, stem: str) -> None:
+    """Raises ConfigError for a head or a stem that only the other kind of network has."""
+    if head == OWN and not is_reference(arch):
+        raise ConfigError(f"head: {arch} has none of its own: choose one of {', '.join(HEADS.names())}")
+    if stem != "standard" and is_reference(arch):
+        raise ConfigError(f"stem: only registered networks have stems to choose from, not {arch}")
+
+
+arch.known = ARCHS.names
