@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from fasttrain.checks import Check, choice, integer, text
+from fasttrain.checks import Check, choice, integer, number, text
 from fasttrain.cli.parser import add_actions, add_command
 
 Option = tuple[str, Any, Check, str]  # what stands for its value, default, check, help line
@@ -39,6 +39,8 @@ def add_flags(command: argparse.ArgumentParser) -> None:
             action.add_argument(f"--{option}", default=default, metavar=metavar, help=words + suffix)
         if name == "pack":
             action.add_argument("--rebuild", action="store_true", help="pack again even where a pack is there")
+            action.add_argument("--skip-corrupt", nargs="?", const="0.1%", metavar="P%",
+                                help="leave unreadable images out: one, or up to P percent; default 0.1%%")
         if name == "synth":
             action.add_argument("directory", help="the folder to make")
 
@@ -51,6 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
         if value is not None:
             given["location" if name == "data" else name] = check(f"--{option}", value)
     given |= {name: getattr(arguments, name) for name in ("rebuild", "directory") if hasattr(arguments, name)}
+    if getattr(arguments, "skip_corrupt", None) is not None:
+        given["skip_corrupt"] = number(0, 100)("--skip-corrupt", arguments.skip_corrupt.removesuffix("%"))
     from fasttrain.cli import data_actions
 
     getattr(data_actions, arguments.action)(**given)

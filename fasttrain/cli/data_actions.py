@@ -19,16 +19,18 @@ from fasttrain.data.sources.synthetic import Spec, synthesize
 from fasttrain.errors import ConfigError, DataError
 
 
-def pack(location: str | None = None, image_size: int = 64, rebuild: bool = False) -> Pack:
-    """Packs a data set, as `run` does on first use."""
+def pack(location: str | None = None, image_size: int = 64, rebuild: bool = False,
+         skip_corrupt: float | None = None) -> Pack:
+    """Packs a data set, as `run` does on first use; leaves out up to `skip_corrupt` percent of it as unreadable."""
     started = time.monotonic()
-    found = open_pack(open_source(location), image_size, rebuild=rebuild)
+    share = None if skip_corrupt is None else skip_corrupt / 100
+    found = open_pack(open_source(location), image_size, rebuild=rebuild, skip_corrupt=share)
     print(f"{_describe(found)}, ready in {time.monotonic() - started:.1f} s: {found.folder}")
     return found
 
 
 def verify(location: str | None = None, image_size: int = 64) -> Pack:
-    """Checks every byte of a pack against its sha256; DataError names the first file that differs."""
+    """Checks every byte of a pack against its sha256; DataError names all that differ."""
     source = open_source(location)
     found = find_pack(source, image_size)
     if found is None:
@@ -93,7 +95,7 @@ def _counts(counter: Counter) -> str:
 def _oddities(found: Survey) -> Iterator[str]:
     names = [printable(name) for name in found.class_names]
     yield f"classes: {', '.join(names[:5])}" + (f", ... {names[-1]}" if len(names) > 5 else "")
-    for path in [path for split in found.splits.values() for path in split.unreadable][:5]:
+    for path in [path for split in found.splits.values() for path in split.unreadable]:
         yield f"unreadable: {printable(path)}"
     if found.duplicates:
         conflicts = [group for group in found.duplicates if len({sample.label for sample in group}) > 1]

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from fasttrain.cli import data_actions as data
+from fasttrain.cli.main import main
 from fasttrain.errors import DataError
 from tests.data.trees import encoded, image, official
 
@@ -39,6 +40,22 @@ def test_verify_names_the_altered_file(tree):
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(DataError, match="train/pixels.npy"):
         data.verify(str(tree), 16)
+
+
+def test_unreadable_images_are_left_out_on_demand_and_info_lists_them_all(tree, capsys):
+    names = [f"train/n9000000{label}/images/n9000000{label}_{number}.JPEG" for label in range(3) for number in (0, 2)]
+    for name in names:
+        (tree / name).write_bytes((tree / name).read_bytes()[:-40])  # a whole header
+    found = data.info(str(tree))
+    out = capsys.readouterr().out
+    assert found.splits["train"].unreadable == names and all(f"unreadable: {name}" in out for name in names)
+    pack = ["data", "pack", "--data", str(tree), "--image-size", "16"]
+    for flags, code in (([], 3), (["--skip-corrupt"], 3), (["--skip-corrupt=101%"], 2), (["--skip-corrupt=40%"], 0)):
+        assert main([*pack, *flags]) == code
+    printed = capsys.readouterr()
+    assert "6 training and 6 validation images" in printed.out and "leaves out 6 of" in printed.err
+    errors = [line for line in printed.err.splitlines() if "skip-corrupt" in line]
+    assert len(errors) == 3 and all(name in line for line in errors[:2] for name in names)
 
 
 def test_info_counts_and_tells_oddities(tree, capsys):

@@ -244,6 +244,50 @@ def test_damaged_image_is_named(tree, tmp_path, damage):
     fails(tree, tmp_path, "train/n90000001/images/n90000001_3.JPEG: not a readable image")
 
 
+def spoil(tree, *names):
+    """Cuts these images off in their middle."""
+    for name in names:
+        data = (tree / name).read_bytes()
+        (tree / name).write_bytes(data[:len(data) // 2])
+
+
+BAD = ("train/n90000000/images/n90000000_1.JPEG", "train/n90000001/images/n90000001_3.JPEG", "val/images/val_2.JPEG")
+
+
+def test_all_unreadable_images_are_named_and_one_may_be_left_out(tree, tmp_path):
+    whole = pack_of(tree, tmp_path / "whole")
+    spoil(tree, *BAD)
+    fails(tree, tmp_path, *BAD, "--skip-corrupt")
+    with pytest.raises(DataError, match="leave out more than 1") as caught:
+        pack_of(tree, tmp_path, skip_corrupt=0.001)
+    assert all(name in str(caught.value) for name in BAD)
+
+    told = []
+    packed = pack_of(tree, tmp_path, skip_corrupt=3 / 21, on_message=told.append)
+    assert sorted(found["path"] for found in packed.skipped) == sorted(BAD) and all(f["reason"] for f in packed.skipped)
+    assert packed.manifest["counts"] == {"train": 13, "val": 5} and packed.fingerprint != whole.fingerprint
+    assert "leaves out 3 of the data's files" in told[-1] and "skipped" not in whole.manifest
+    for name in ("train", "val"):
+        split, paths = packed.split(name), packed.paths(name)
+        kept = [row for row, path in enumerate(whole.paths(name)) if path not in BAD]
+        assert paths == [whole.paths(name)[row] for row in kept]
+        assert np.array_equal(split.pixels, whole.split(name).pixels[kept])
+        assert np.array_equal(split.labels, whole.split(name).labels[kept])
+        for row, path in enumerate(paths):
+            assert split.jpeg[split.offsets[row]:split.offsets[row + 1]].tobytes() == (tree / path).read_bytes()
+    again = pack_of(tree, tmp_path, on_message=told.append)
+    assert again.skipped == packed.skipped and told[-1] == told[-2]
+    verify(again)
+
+
+def test_verifying_names_all_files_that_differ(packed):
+    for name in ("train/labels.npy", "val/pixels.npy"):
+        path = packed.folder / name
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(DataError, match="train/labels.npy: altered.*val/pixels.npy: altered"):
+        verify(packed)
+
+
 def test_too_little_space_is_told_before_anything_is_decoded(tree, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
     monkeypatch.setattr(build, "_decode", None)

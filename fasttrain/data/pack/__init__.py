@@ -4,7 +4,7 @@
         {train,val}/pixels.npy   uint8 [N, S, S, 3]        {train,val}/labels.npy    int64 [N]
         {train,val}/jpeg.npy     uint8 [bytes]             {train,val}/offsets.npy   int64 [N + 1]   if all are JPEG
         paths.json               the image that each row came from
-        manifest.json            counts, classes, mean and std, sha256 of every file
+        manifest.json            counts, classes, mean and std, files left out as unreadable, sha256 of every file
 """
 
 import json
@@ -41,6 +41,11 @@ class Pack:
     def fingerprint(self) -> str:
         """Sixteen hex digits of the content: equal for the same images, labels and size from any kind of source."""
         return self.manifest["fingerprint"]
+
+    @property
+    def skipped(self) -> list[dict[str, str]]:
+        """The files that packing left out, {"path": ..., "reason": ...} each."""
+        return self.manifest.get("skipped", [])
 
     def split(self, name: str, classes: int | None = None, limit: int | None = None) -> Split:
         """Returns "train" or "val" of the first `classes` sorted ids, at most `limit` images, balanced over classes.
@@ -84,19 +89,20 @@ class Pack:
 
 
 def open_pack(source: Source, image_size: int = 64, cache: Path | None = None, progress: bool = True,
-              on_message: Callable[[str], None] | None = None, rebuild: bool = False) -> Pack:
+              on_message: Callable[[str], None] | None = None, rebuild: bool = False,
+              skip_corrupt: float | None = None) -> Pack:
     """Returns the Pack of a Source with square images of `image_size` pixels: reused if there is one, else built.
 
     cache: where packs lie, default `cache_dir()`. progress: shows a bar if stderr is a terminal. on_message: gets the
-    few lines worth telling; by default they go to stderr. rebuild: builds even if there is one. Several processes may
-    call this at once: one builds, the others wait. Raises DataError for bad sources, damaged packs, and folders that
-    cannot be written or have no space.
+    few lines worth telling; by default they go to stderr. rebuild: builds even if there is one. skip_corrupt: see
+    `build_pack`. Several processes may call this at once: one builds, the others wait. Raises DataError for bad
+    sources, damaged packs, and folders that cannot be written or have no space.
     """
     on_message = on_message or tell
     folder = _folder(source, image_size, cache)
     pack = None if rebuild else _find_in(folder)
     if pack:
-        return pack
+        return _telling_skipped(pack, on_message)
     make_folder(folder.parent)
     lock = folder.with_name(f"{folder.name}.lock")
     with locked(lock, lambda: on_message(f"another process is packing {source.location}: waiting for it")):
@@ -104,10 +110,18 @@ def open_pack(source: Source, image_size: int = 64, cache: Path | None = None, p
         if not pack:
             started = time.monotonic()
             with atomic_folder(folder) as temporary:
-                build_pack(source, image_size, temporary, progress)
+                build_pack(source, image_size, temporary, progress, skip_corrupt)
             pack = _find_in(folder)
             seconds = time.monotonic() - started
             on_message(f"packed {source.location} once, in {seconds:.1f} s; later runs reuse {folder}")
+    return _telling_skipped(pack, on_message)
+
+
+def _telling_skipped(pack, on_message):
+    """Returns the pack; says how many files it lacks."""
+    if pack.skipped:
+        on_message(f"{pack.folder}: leaves out {len(pack.skipped)} of the data's files as unreadable, such as "
+                   f"{pack.skipped[0]['path']}; its manifest.json names all")
     return pack
 
 
@@ -125,7 +139,7 @@ def find_pack(source: Source, image_size: int = 64, cache: Path | None = None) -
 
 
 def verify(pack: Pack) -> None:
-    """Hashes every file of a pack; DataError names the first that was altered or cut."""
+    """Hashes every file of a pack; DataError names all that were altered or cut."""
     check_files(pack.folder, pack.manifest["files"], _remedy(pack.folder), thorough=True)
 
 

@@ -48,9 +48,9 @@ def check_files(folder: Path, records: dict[str, dict], remedy: str, thorough: b
     """Compares files with what `record_files` said; returns the records with the time stamps of now.
 
     Size and time stamp decide; where only the stamp differs, or always if `thorough`, the sha256 does. Raises
-    DataError, ending in `remedy`, that names the first file which is missing, cut or altered.
+    DataError, ending in `remedy`, that names all files which are missing, cut or altered.
     """
-    found = {}
+    found, wrong = {}, []
     for name, record in records.items():
         path = folder / name
         try:
@@ -59,9 +59,11 @@ def check_files(folder: Path, records: dict[str, dict], remedy: str, thorough: b
             if same and (thorough or found[name] != record):
                 same = hash_file(path) == record["sha256"]
         except OSError as error:
-            raise DataError(f"{path}: cannot read ({error.strerror}): {remedy}") from error
-        if not same:
-            raise DataError(f"{path}: altered or cut since it was written: {remedy}")
+            wrong.append(f"{path}: cannot read ({error.strerror})")
+        else:
+            wrong += [] if same else [f"{path}: altered or cut since it was written"]
+    if wrong:
+        raise DataError(f"{', '.join(wrong)}: {remedy}")
     return found
 
 

@@ -5,12 +5,15 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fasttrain.data.decode import probe
+import numpy as np
+
+from fasttrain.data.decode import decode_into, probe
 from fasttrain.data.progress import progress_bar
 from fasttrain.data.sources.base import Source
 from fasttrain.data.threads import map_in_order
 
 CHUNK = 64
+SIZE = 64  # that images are decoded at, to see whether they can be
 
 
 class Sample(NamedTuple):
@@ -46,7 +49,7 @@ class Survey:
 
 
 def survey(source: Source, progress: bool = True) -> Survey:
-    """Reads every file of a source, without decoding pixels, and returns what it counted."""
+    """Reads every file of a source, decodes it as packing would, and returns what it counted."""
     index = source.index()
     samples = [(split, item) for split in ("train", "val") for item in getattr(index, split)]
     splits, equal = {"train": SplitSurvey(), "val": SplitSurvey()}, defaultdict(list)
@@ -63,12 +66,13 @@ def survey(source: Source, progress: bool = True) -> Survey:
 
 
 def _look_at(samples):
-    """Returns (bytes, digest, header or None) of each (split, item)."""
-    found = []
+    """Returns (bytes, digest, header or None for what is no readable image) of each (split, item)."""
+    found, pixels = [], np.empty((SIZE, SIZE, 3), np.uint8)
     for _, item in samples:
         data = item.read()
         try:
             header = probe(data)
+            decode_into(data, pixels)
         except ValueError:
             header = None
         found.append((len(data), hashlib.sha256(data).digest(), header))
