@@ -17,8 +17,8 @@ CHANNELS = 16  # of the folded image: twelve, and zeros up to what tensor cores 
 
 
 def fuse_stem(model: nn.Module) -> None:
-    """Lets a ResNet with the standard stem run this way; leaves other networks as they are."""
-    if type(model) is ResNet and model.maxpool is not None:
+    """Lets a ResNet with the standard stem and torch's BatchNorm run this way; leaves other networks as they are."""
+    if type(model) is ResNet and model.maxpool is not None and type(model.bn1) is nn.BatchNorm2d:
         model.__class__ = FusedStemResNet
 
 
