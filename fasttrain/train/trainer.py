@@ -205,7 +205,8 @@ class Trainer:
         told = f"epoch {self.epoch + 1}: diverged at step {step}"
         if not self.guard.exhausted:
             self.guard.roll_back()
-            self.events.message(f"{told}; back to the end of epoch {self.epoch}, {self.guard}", "warning")
+            place = f"the end of epoch {self.epoch}" if self.epoch else "the start"
+            self.events.message(f"{told}; back to {place}, {self.guard}", "warning")
             return
         self.save_good()
         row = self.complete_epoch(self.epoch, trained, evaluated)
