@@ -73,9 +73,9 @@ def writing(path: Path, remedy: str = OUT) -> Iterator[None]:
         raise DataError(f"{path}: cannot write: {reason}; {'free some space or ' if full else ''}{remedy}") from error
 
 
-def make_folder(folder: Path) -> None:
-    """Creates a folder of the cache and its parents if need be; DataError where that cannot be."""
-    with writing(folder, CACHE):
+def make_folder(folder: Path, remedy: str = CACHE) -> None:
+    """Creates a folder and its parents if need be; DataError, ending in `remedy`, where that cannot be."""
+    with writing(folder, remedy):
         folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -98,7 +98,8 @@ def write_atomically(path: Path | str, content: str | bytes | memoryview, remedy
     temporary = temporary_name(path)
     with writing(path, remedy):
         try:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            # a path that the locale cannot decode goes back to its bytes
+            temporary.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
             sync(temporary)
             if former:
                 keep(path, former)
@@ -149,20 +150,20 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path, remedy: str = CACHE) -> Iterator[Path]:
     """Yields a new empty folder beside `folder` that takes its place if the block succeeds, and is removed if not.
 
     The caller holds the lock of `folder`: what an interrupted build left there is then stale, and is removed. Whoever
-    writes files in it flushes them to the disk; the names are made durable here.
+    writes files in it flushes them to the disk; the names are made durable here. remedy: as in `writing`.
     """
     temporary, replaced = (folder.with_name(f"{folder.name}.{end}") for end in ("new.tmp", "old.tmp"))
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(replaced, ignore_errors=True)
-    with writing(folder.parent, CACHE):
+    with writing(folder.parent, remedy):
         temporary.mkdir()
     try:
         yield temporary
-        with writing(folder.parent, CACHE):
+        with writing(folder.parent, remedy):
             for parent, _, _ in os.walk(temporary):
                 sync(parent)
             if folder.exists():

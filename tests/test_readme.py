@@ -186,3 +186,12 @@ def test_files_and_folders_that_guides_name_exist(page):
     written = {"metrics.jsonl", "config.yaml", "fasttrain/train/schedules/flat.py"}  # not of the source tree
     assert [name for name in sorted(named - written)
             if not ((ROOT / name).exists() or (ROOT / "fasttrain" / name).exists())] == []
+
+
+def test_every_promise_names_tests_that_there_are():
+    known = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/**/test_*.py"))
+    rows = [line for line in PAGES["docs/reliability.md"].splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 17
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named and all(f"def {name}(" in known for name in named), row

@@ -173,3 +173,9 @@ def test_kernels_are_kept_somewhere(tmp_path, monkeypatch, chosen, writable, exp
     monkeypatch.setattr(storage.os, "access", lambda *_: writable)
     storage.use_kernel_cache()
     assert (str(tmp_path / expected) if expected == "numba" else expected) == numba.config.CACHE_DIR
+
+
+def test_a_path_that_the_locale_cannot_decode_is_written_as_its_bytes(tmp_path):
+    name = b"r\xfcn".decode("ascii", "surrogateescape")
+    storage.write_atomically(tmp_path / "card.md", f"folder {name}")
+    assert (tmp_path / "card.md").read_bytes() == b"folder r\xfcn"

@@ -108,7 +108,7 @@ def synth(directory: str | Path, classes: int = 200, train: int = 50, val: int =
           seed: int = 0) -> Path:
     """Draws synthetic data, `train` and `val` images of each class, into the new folder `directory`."""
     folder = Path(directory)
-    synthesize(folder, Spec(classes, train, val, size, seed), progress=True)
+    synthesize(folder, Spec(classes, train, val, size, seed), progress=True, remedy="name another folder")
     print(f"{classes * train:,} training and {classes * val:,} validation images of {size} x {size}: {folder}")
     return folder
 

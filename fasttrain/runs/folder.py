@@ -3,6 +3,7 @@
 import contextlib
 from pathlib import Path
 
+from fasttrain.data.sources.directory import FOLDER
 from fasttrain.errors import ConfigError, DataError, FasttrainError
 from fasttrain.runs.settings import PLACE, differing_key, recovered_config, saved_config, write_config
 from fasttrain.storage import OUT, Busy, Lock, need_space
@@ -87,6 +88,15 @@ def refuse_taken(config):
     if config.out is not None and config.resume == "never" and holds_run(Path(config.out)):
         raise ConfigError(f"{config.out}: already holds a run; add --resume auto to continue it, "
                           "or choose another --out")
+    if config.out is not None and in_data(Path(config.out).resolve(), Path(config.data or config.out).resolve()):
+        raise ConfigError(f"--out {config.out}: is a folder of images; {OUT}")
+
+
+def in_data(path, data):
+    """Whether `path` is the folder of a data set, or lies among the images of `data`, where it would be one more class.
+    """
+    images = [root / split for root in (path, data, data / FOLDER) for split in ("train", "val")]
+    return any(folder.is_dir() and (folder.parent == path or path.is_relative_to(folder)) for folder in images)
 
 
 def choose(config):

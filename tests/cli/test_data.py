@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from fasttrain import storage
 from fasttrain.cli import data_actions as data
 from fasttrain.cli.main import main
 from fasttrain.errors import DataError
@@ -74,6 +75,16 @@ def test_info_counts_and_tells_oddities(tree, capsys):
     for words in (str(tree), "4 to 6", "20 x 30: 1", "unreadable: train/n90000001/images/n90000001_9.JPEG",
                   "identical files: 1 groups, 1 of them with different labels"):
         assert words in out, words
+
+
+def test_synth_on_a_full_disk_names_its_own_folder(tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage, "sync", full)
+    with pytest.raises(DataError, match="free some space or name another folder"):
+        data.synth(tmp_path / "drawn", classes=1, train=1, val=1, size=16)
+    assert not list(tmp_path.iterdir())
 
 
 def test_synth_makes_data_that_packs(tmp_path, capsys):

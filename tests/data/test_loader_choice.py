@@ -55,3 +55,12 @@ def test_loaders_that_decode_refuse_other_data(name):
     split = dataclasses.replace(make_split(3), jpeg=None, offsets=None)
     with pytest.raises(ConfigError, match="--loader resident"):
         loaders.build(name, LoaderSpec(split, 3, True))
+
+
+def test_memory_that_a_container_uses_is_not_free_but_its_page_cache_is(tmp_path):
+    assert loaders.container_memory(tmp_path) == float("inf")
+    for name, text in (("max", "1000"), ("current", "700"), ("stat", "anon 300\nfile 400\nshmem 100\n")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert loaders.container_memory(tmp_path) == 1000 - 700 + 400 - 100
+    (tmp_path / "memory.max").write_text("max\n")
+    assert loaders.container_memory(tmp_path) == float("inf")

@@ -12,9 +12,10 @@ from fasttrain.cli.main import main
 from fasttrain.data.loaders.resident import ResidentLoader
 from fasttrain.errors import ConfigError, Interrupted
 from fasttrain.runs import folder as run_folder
+from fasttrain.runs.folder import refuse_taken
 from fasttrain.train.events import Sink
 from fasttrain.train.schedules import learning_rate
-from tests.data.trees import image_folder
+from tests.data.trees import image_folder, official
 
 NAMES = [f"{split}/{name}/{number}.png" for split in ("train", "val") for name in "ab" for number in range(2)]
 
@@ -136,3 +137,13 @@ def test_of_two_that_choose_the_same_number_one_gets_the_next(config, tmp_path, 
     for folder in (first, second):
         folder.release()
         assert not folder.path.exists()
+
+
+def test_a_folder_of_images_is_no_run_folder(tmp_path):
+    data = official(tmp_path)
+    for out in (data, data / "train" / "run", data / "val" / "deep" / "run"):
+        for given in (data, data.parent):
+            with pytest.raises(ConfigError, match="is a folder of images"):
+                refuse_taken(RunConfig(data=str(given), out=str(out)))
+    for out in (data.parent / "train" / "1", data / "runs" / "1", tmp_path):
+        refuse_taken(RunConfig(data=str(data), out=str(out)))

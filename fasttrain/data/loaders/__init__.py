@@ -1,6 +1,7 @@
 """The loaders: each file is one way to make the same batches. `build` picks one by name."""
 
 import importlib
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import torch
 from fasttrain.data.batch import BatchLoader, LoaderSpec
 from fasttrain.format import size
 from fasttrain.registry import LOADERS
+
+CGROUP = Path("/sys/fs/cgroup")  # where a container sees its own control group
 
 # What a loader imports beyond what setup.py requires.
 BACKENDS = {"dali": "nvidia.dali", "ffcv": "fasttrain.data.ffcv.imports"}
@@ -55,10 +58,20 @@ def free_memory(device: Any) -> int:
         free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return min(free, container_memory(CGROUP))
+
+
+def container_memory(group: Path) -> float:
+    """Returns the bytes that a container, a control group of version 2, has left, its page cache's included.
+
+    Infinite without a container, or for one without a limit ("max").
+    """
     try:
-        return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
-        return free
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        kept = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return max(0, limit - used + int(kept["file"]) - int(kept["shmem"]))
+    except (OSError, KeyError, ValueError):
+        return math.inf
 
 
 def build(name: str, spec: LoaderSpec) -> BatchLoader:

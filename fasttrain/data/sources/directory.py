@@ -11,7 +11,7 @@ from fasttrain.data.sources.layout import WNIDS, WORDS, is_wanted, read_layout
 from fasttrain.errors import DataError
 
 FOLDER = "tiny-imagenet-200"
-MAX_DEPTH = 8  # ends a loop of links
+MAX_DEPTH = 8
 BLOCK = 1 << 16  # bytes; images of the usual sizes come in one
 
 
@@ -65,13 +65,20 @@ class DirectorySource(Source):
         return handle
 
 
-def _scan(folder, prefix, depth, found):
-    """Appends (name, size, mtime_ns) of the wanted files below `folder` to `found`; names start with `prefix`."""
+def _scan(folder, prefix, depth, found, above=frozenset()):
+    """Appends (name, size, mtime_ns) of the wanted files below `folder` to `found`; names start with `prefix`.
+
+    above: (device, inode) of the folders that it lies in; a link back to one of them holds nothing new.
+    """
     subfolders, files = [], []
     try:
         # From an open folder, a stat walks no path: 110,000 of them are most of the check whether a pack still fits.
         handle = os.open(folder, os.O_RDONLY)
         try:
+            status = os.fstat(handle)
+            if (status.st_dev, status.st_ino) in above:
+                return
+            above |= {(status.st_dev, status.st_ino)}
             with os.scandir(handle) as entries:
                 for entry in entries:
                     if entry.is_dir():
@@ -84,7 +91,7 @@ def _scan(folder, prefix, depth, found):
         raise DataError(f"{folder}: cannot read {error.filename or 'it'} ({error.strerror})") from error
     found += sorted(files)
     for name in sorted(subfolders) if depth else ():
-        _scan(folder / name, f"{prefix}{name}/", depth - 1, found)
+        _scan(folder / name, f"{prefix}{name}/", depth - 1, found, above)
 
 
 def _status(file, path):

@@ -88,10 +88,11 @@ class SyntheticSource(Source):
         return DirectorySource(folder)
 
 
-def synthesize(folder: Path, spec: Spec, progress: bool = False) -> None:
+def synthesize(folder: Path, spec: Spec, progress: bool = False, remedy: str = CACHE) -> None:
     """Draws the images of a Spec into the new `folder`, in the layout of `tiny-imagenet-200/`.
 
-    Leaves nothing behind where that fails. Raises ConfigError if the folder exists, DataError if it cannot be written.
+    Leaves nothing behind where that fails. Raises ConfigError if the folder exists, DataError, ending in `remedy`, if
+    it cannot be written.
     """
     if folder.exists():
         raise ConfigError(f"{folder}: exists already: name a new folder")
@@ -99,8 +100,8 @@ def synthesize(folder: Path, spec: Spec, progress: bool = False) -> None:
 
     wnids = [f"n{90_000_000 + label}" for label in range(spec.classes)]
     looks = [look_of(spec.seed, label) for label in range(spec.classes)]
-    make_folder(folder.parent)
-    with writing(folder, CACHE), atomic_folder(folder) as temporary, progress_bar(progress) as bar:
+    make_folder(folder.parent, remedy)
+    with writing(folder, remedy), atomic_folder(folder, remedy) as temporary, progress_bar(progress) as bar:
         task = bar.add_task("drawing", total=spec.classes)
         (temporary / "val" / "images").mkdir(parents=True)
         draw_class = partial(_draw_class, temporary, spec, wnids, looks)
