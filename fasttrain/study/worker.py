@@ -20,7 +20,7 @@ from fasttrain.runs.sinks.pace import Pace
 from fasttrain.train.events import Sink
 from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.status import of_exit_code
-from fasttrain.workers import Worker, connect, how_it_ended
+from fasttrain.workers import PATIENCE, Worker, connect, how_it_ended
 
 EVERY = 0.5  # seconds between two messages on progress
 
@@ -131,6 +131,24 @@ class Relay(Sink):
         self.tell({"validated": epoch.row["epoch"]})
 
 
+def when_free(train: Callable[[], object], patience: float = PATIENCE) -> None:
+    """Calls `train` until its run folder is free, for `patience` seconds.
+
+    The run of a study that was killed saves and ends a little later than the study itself.
+    """
+    from fasttrain.runs.folder import Taken
+
+    until = time.monotonic() + patience
+    while True:
+        try:
+            train()
+            return
+        except Taken:
+            if time.monotonic() > until:
+                raise
+            time.sleep(EVERY)
+
+
 def main() -> int:
     """Trains the config that the study sends; returns the exit code."""
     messages, tell = connect()
@@ -142,7 +160,7 @@ def main() -> int:
             return launch(config, nproc, 0, words, say=lambda text: tell({"error": text}))
         from fasttrain.runs import lifecycle
 
-        lifecycle.run(config, console=Relay(tell))
+        when_free(lambda: lifecycle.run(config, console=Relay(tell)))
     except FasttrainError as error:
         tell({"error": " ".join(str(error).split())})
         return error.exit_code
