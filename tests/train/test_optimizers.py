@@ -52,7 +52,9 @@ def test_weights_are_those_of_torchs_optimizer(chosen, oracle):
     ours, theirs = network(), network()
     optimizer, lr = build_optimizer(ours, chosen, CPU)
     lr.fill_(0.05)
-    torch.testing.assert_close(train(ours, optimizer), train(theirs, oracle(list(theirs.parameters()))))
+    # the bias before BatchNorm has no gradient but rounding, which AdamW makes as large as any other
+    torch.testing.assert_close(train(ours, optimizer), train(theirs, oracle(list(theirs.parameters()))),
+                               rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS.names())
