@@ -12,7 +12,7 @@ from fasttrain.launch import launch, wanted
 def add_flags(command: argparse.ArgumentParser) -> None:
     add_config_flags(command, without=("out", "resume"))
     command.add_argument("--out", default=argparse.SUPPRESS, metavar="DIR",
-                         help="where the results go; default profiles/<arch>_<head>")
+                         help="where the results go; default profiles/<arch>_<head>, -2, ...")
     command.add_argument("--against", metavar="DIR",
                          help="an earlier profile of the same network: tells what changed, the largest first")
     command.add_argument("--nproc", metavar="N", help="processes on this machine that share each batch, one a GPU")

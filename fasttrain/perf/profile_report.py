@@ -1,5 +1,6 @@
 """A profile for people: measures, then writes tables, pictures and a page."""
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -91,20 +92,38 @@ def profile(config: RunConfig, steps: int = 30, other: str | None = None,
             report: Callable[[str], None] = quiet) -> tuple[Profile, Profile | None, Path] | None:
     """Measures where a training step of `config` spends its time.
 
-    Returns the Profile, the one in the folder `other` that it is held against, and the folder of its files:
-    `config.out`, default `profiles/<variant>`. That gets profile.html, profile.json, details.json, trace.json.gz and
-    pictures. `report` gets a line before each part. Raises ConfigError where the folder cannot be written, the batch
-    does not fit into memory, or `other` is no profile of the same network. Of several processes that share the step
-    the first one writes and returns its own times; the others return None.
+    Returns the Profile, the one in the folder `other` that it is held against, and the folder of its files, see
+    `new_folder`. That gets profile.html, profile.json, details.json, trace.json.gz and pictures. `report` gets a line
+    before each part. Raises ConfigError where the folder is taken or cannot be written, the batch does not fit into
+    memory, or `other` is no profile of the same network. Of several processes that share the step the first one writes
+    and returns its own times; the others return None.
     """
     with joined(config) as processes:
         return profile_shared(config, steps, other, report if processes.first else quiet, processes)
 
 
+def new_folder(config: RunConfig) -> Path:
+    """Returns where a profile goes: `config.out`, or the first of `profiles/<variant>`, `<variant>-2`, ... without one.
+
+    ConfigError where `config.out` holds a profile.
+    """
+    if config.out:
+        if holds_profile(Path(config.out)):
+            raise ConfigError(f"{config.out}: already holds a profile; choose another --out")
+        return Path(config.out)
+    first = Path("profiles") / config.variant
+    later = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return next(folder for folder in itertools.chain([first], later) if not holds_profile(folder))
+
+
+def holds_profile(folder: Path) -> bool:
+    return (folder / "profile.json").exists()
+
+
 def profile_shared(config: RunConfig, steps: int, other: str | None, report: Callable[[str], None],
                    processes: Processes) -> tuple[Profile, Profile | None, Path] | None:
     """Does what `profile` says, in each of the processes that share the step."""
-    folder = Path(config.out or Path("profiles") / config.variant)
+    folder = processes.together(lambda: new_folder(config))
     before = against.read(other) if other else None
     job = processes.in_turn(lambda: build(config, report, processes)).settled(warn=report)
     if before:

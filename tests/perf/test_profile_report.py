@@ -5,10 +5,12 @@ import io
 import pytest
 from rich.console import Console
 
+from fasttrain import RunConfig
+from fasttrain.errors import ConfigError
 from fasttrain.perf.profile import PHASES, Profile
 from fasttrain.perf.profile_charts import draw_all, draw_phases, draw_roofline, draw_timeline
 from fasttrain.perf.profile_page import write_page
-from fasttrain.perf.profile_report import render
+from fasttrain.perf.profile_report import new_folder, render
 
 
 def timeline(phases):
@@ -106,3 +108,15 @@ def test_the_step_stands_below_its_roof(found, figures, tmp_path):
     assert roofs[1] == pytest.approx([7.9e14 / 4.3e12, 7.9e14])  # the ridge
     assert roofs[0][0] < intensity < roofs[2][0]
     assert axes.get_xscale() == axes.get_yscale() == "log"
+
+
+def test_a_profile_leaves_earlier_ones_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for expected in ("resnet18_origin", "resnet18_origin-2", "resnet18_origin-3"):
+        folder = new_folder(RunConfig())
+        assert str(folder) == f"profiles/{expected}"
+        folder.mkdir(parents=True)
+        (folder / "profile.json").write_text("{}")
+    with pytest.raises(ConfigError, match="already holds a profile"):
+        new_folder(RunConfig(out="profiles/resnet18_origin"))
+    assert str(new_folder(RunConfig(out="profiles"))) == "profiles"
