@@ -149,7 +149,7 @@ class RunConfig(Checked):
         for name, value in recipe.items():
             object.__setattr__(self, name, overlay(value, getattr(self, name)))
         super().__post_init__()
-        references.refuse_mismatch(self.arch, self.head, self.stem)
+        references.refuse_stem(self.arch, self.stem)
         self._fit_sizes(epochs_given is not None)
         if self.optimizer.name != recipe["optimizer"]["name"] and not rate_given:
             raise ConfigError(f"lr: recipe {self.recipe} has no learning rate for {self.optimizer.name}, only for "

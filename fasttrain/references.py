@@ -11,6 +11,7 @@ from fasttrain.errors import ConfigError
 from fasttrain.registry import ARCHS, HEADS
 
 OWN = "own"  # the head of a network that returns logits itself
+LIVE = "live"  # in place of a module: what was given to `run(model=...)`
 
 
 def is_reference(arch: str) -> bool:
@@ -39,10 +40,8 @@ def short_name(arch: str) -> str:
     return arch.rpartition(":")[2]
 
 
-def refuse_mismatch(arch: str, head: str, stem: str) -> None:
-    """Raises ConfigError for a head or a stem that only the other kind of network has."""
-    if head == OWN and not is_reference(arch):
-        raise ConfigError(f"head: {arch} has none of its own: choose one of {', '.join(HEADS.names())}")
+def refuse_stem(arch: str, stem: str) -> None:
+    """Raises ConfigError for a choice of stem where there is none."""
     if stem != "standard" and is_reference(arch):
         raise ConfigError(f"stem: only registered networks have stems to choose from, not {arch}")
 

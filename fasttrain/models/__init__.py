@@ -4,7 +4,7 @@ import torch
 
 from fasttrain.errors import ConfigError
 from fasttrain.models.own import build_own
-from fasttrain.references import is_reference
+from fasttrain.references import OWN, is_reference
 from fasttrain.registry import ARCHS, HEADS
 
 MIN_IMAGE_SIZE = 32  # pixels: the standard backbone halves its input five times
@@ -33,6 +33,8 @@ def build_model(
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs too
         if is_reference(arch):
             return build_own(arch, head, num_classes, image_size)
+        if head == OWN:
+            raise ConfigError(f"head: {arch} has none of its own: choose one of {', '.join(HEADS.names())}")
         return ARCHS.load(arch)(HEADS.load(head), num_classes, stem)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import hashlib
 import importlib
@@ -17,8 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from fasttrain.errors import ConfigError
-from fasttrain.references import OWN, is_reference
+from fasttrain.references import LIVE, OWN, is_reference
 from fasttrain.registry import HEADS
+
+given: dict[str, nn.Module | Callable[..., nn.Module]] = {}  # by name, what this process gave to `run(model=...)`
 
 
 class WithHead(nn.Module):
@@ -58,12 +61,31 @@ def build_own(reference: str, head: str, num_classes: int, image_size: int) -> n
     return WithHead(net, HEADS.load(head), shape[1], num_classes)
 
 
+def give(model: nn.Module | Callable[..., nn.Module]) -> str:
+    """Keeps a network, or a factory, for as long as the process lives; returns the reference to it."""
+    if not callable(model):
+        raise ConfigError(f"model: {type(model).__name__} is neither a torch.nn.Module nor a factory of one")
+    name = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "factory")
+    name = name if name.isidentifier() else "factory"  # such as <lambda>
+    given[name] = model
+    return f"{LIVE}:{name}"
+
+
 def call_factory(reference: str, num_classes: int) -> nn.Module:
     """Returns what the factory of a reference returns."""
     factory = load_factory(reference)
+    if isinstance(factory, nn.Module):
+        return copied(factory)
     with own_errors(reference, "fails"):
         named = "num_classes" in inspect.signature(factory).parameters
         return factory(num_classes=num_classes) if named else factory()
+
+
+def copied(net: nn.Module) -> nn.Module:
+    """Returns a copy of a network; under a device context one that lives there, without values if that is `meta`."""
+    device = torch.get_default_device()
+    with torch.device("cpu"):
+        return copy.deepcopy(net).to(device) if device.type == "meta" else copy.deepcopy(net)
 
 
 def output_shape(net: nn.Module, image_size: int) -> tuple[int, ...]:
@@ -83,6 +105,11 @@ def shown(shape: tuple[int, ...]) -> str:
 def load_factory(reference: str) -> Callable[..., nn.Module]:
     """Returns the factory that a reference names."""
     place, _, name = reference.rpartition(":")
+    if place == LIVE:
+        if name not in given:
+            raise ConfigError(f"arch {reference}: was given to run(model=...) by another process: call "
+                              "run(config, model=...) with it, or name its factory with --arch FILE.py:factory")
+        return given[name]
     factory = getattr(load_module(reference), name, None)
     if not callable(factory):
         raise ConfigError(f"arch {reference}: {place} has no function or class {name!r}")
@@ -126,7 +153,7 @@ def own_errors(reference: str, what: str) -> Iterator[None]:
 
 def fingerprint(arch: str) -> str | None:
     """Returns the sha256 of the file that holds the factory; None for a registered network, or for no file."""
-    if not is_reference(arch):
+    if not is_reference(arch) or arch.startswith(f"{LIVE}:"):
         return None
     file = getattr(load_module(arch), "__file__", None)
     return file and hashlib.sha256(Path(file).read_bytes()).hexdigest()

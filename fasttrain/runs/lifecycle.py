@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from fasttrain import launch
 from fasttrain.config import RunConfig
@@ -15,6 +16,7 @@ from fasttrain.data.batch import Batch
 from fasttrain.environment import versions
 from fasttrain.errors import DivergedError, Interrupted
 from fasttrain.format import count
+from fasttrain.models.own import give
 from fasttrain.perf import ceilings
 from fasttrain.perf.cost import step_cost
 from fasttrain.processes import Processes, joined
@@ -37,15 +39,19 @@ RESTART_PATIENCE = 10  # seconds that a restarted run waits for the one that cra
 
 
 def run(config: RunConfig, sinks: Iterable[Sink] | None = None, console: Sink | None = None,
-        callbacks: Iterable[Sink] = ()) -> Run:
+        callbacks: Iterable[Sink] = (), model: nn.Module | Callable[..., nn.Module] | None = None) -> Run:
     """Trains the variant that `config` describes and returns its Run.
 
+    model: a network, or a factory of one, in place of `config.arch`: the run trains a copy of it, from its weights,
+    and resumes when given one with the same names and shapes of weights.
     `callbacks` listen beside the console and the files that a run folder gets; `sinks` replaces all of these, `console`
     only the console. Raises ConfigError, DataError, DivergedError, or Interrupted after a signal; each has its
     `exit_code`.
 
     Several processes that torchrun started share the run; the first one alone claims, writes, saves and prints.
     """
+    if model is not None:
+        config = config.replace(arch=give(model))
     with joined(config) as processes:
         return run_shared(config, processes, sinks, console, callbacks)
 

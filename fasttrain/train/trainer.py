@@ -12,8 +12,7 @@ from fasttrain.config import RunConfig
 from fasttrain.data import loaders
 from fasttrain.data.batch import Batch, LoaderSpec
 from fasttrain.data.split import Split
-from fasttrain.errors import ConfigError, DataError, DivergedError, Interrupted
-from fasttrain.format import count
+from fasttrain.errors import DivergedError, Interrupted
 from fasttrain.models import build_model
 from fasttrain.models.own import fingerprint
 from fasttrain.processes import ALONE, Processes
@@ -28,6 +27,7 @@ from fasttrain.train.events import Epoch, EventLog, Progress
 from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.metrics import Pass
 from fasttrain.train.recalibrate import recalibrate
+from fasttrain.train.resume import refuse_other, same_shapes
 from fasttrain.train.rows import Row
 from fasttrain.train.saver import Saver
 from fasttrain.train.schedules import learning_rate
@@ -282,18 +282,11 @@ class Trainer:
                 "before": self.before, "best": self.best, "rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from `state`; DataError if it was trained on other images, ConfigError by another number.
-        """
-        if state["data"] != self.data:
-            raise DataError(f"{self.checkpoints.folder}: was trained on other images than --data holds now")
-        size, before = self.processes.size, state.get("processes", 1)
-        if self.config.shards == 1 and before != size:
-            raise ConfigError(f"{self.checkpoints.folder.parent}: was trained by {count(before, 'process')} so far, "
-                              f"not {size}: resume with --nproc {before} (only runs with shards above 1 may change it)")
-        if state.get("network") != self.network:
-            raise ConfigError(f"{self.checkpoints.folder.parent}: {self.config.arch} is not what it was when the run "
-                              "began: undo the change to its file, or start a new run")
-        self.step.load_state_dict(state)
+        """Continues from `state`; see `resume` for what is refused."""
+        folder = self.checkpoints.folder
+        refuse_other(state, folder, self.config, self.data, self.processes.size, self.network)
+        with same_shapes(folder, self.config):
+            self.step.load_state_dict(state)
         self.guard.rollbacks, self.guard.good = state.get("rollbacks", 0), state.get("epoch_start")
         self.epoch, self.step_in_epoch = state["epoch"], state["step_in_epoch"]
         self.threads = state.get("threads", self.runtime.threads)  # version 0.1 kept none

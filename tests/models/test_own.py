@@ -177,3 +177,49 @@ def test_predict_and_the_stem(file, tmp_path):
     assert "red.png" in json.dumps(found, default=str)
     with pytest.raises(ConfigError, match="stem"):
         config(f"{file}:whole", tmp_path / "other", stem="small")
+
+
+def live(width=4, seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return torch.nn.Sequential(torch.nn.Conv2d(3, width, 3, 4), torch.nn.BatchNorm2d(width), torch.nn.ReLU())
+
+
+def live_config(folder, **changes):
+    return RunConfig(**{**PLAIN, "head": "origin", "epochs": 2, "out": str(folder), **changes})
+
+
+def test_a_live_module_trains_a_copy_from_its_weights_and_can_be_evaluated(tmp_path):
+    net = live()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    finished = run(live_config(tmp_path / "run"), model=net)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    still = run(live_config(tmp_path / "still", lr=1e-30, epochs=1, optimizer={"weight_decay": 0}), model=net)
+    kept = torch.load(still.folder / "checkpoints" / "last.pt", weights_only=True)["model"]
+    torch.testing.assert_close(kept["net.0.weight"], before["0.weight"])
+    assert finished.config.variant == "Sequential_origin"
+    assert evaluate(finished.folder)["val_top1"] == max(row["val_top1"] for row in finished.rows)
+
+
+def test_a_live_module_resumes_with_one_of_the_same_weights_only(tmp_path):
+    straight = run(live_config(tmp_path / "straight"), model=live(), sinks=[])
+    with pytest.raises(Interrupted):
+        run(live_config(tmp_path / "parts"), model=live(), sinks=[Stop()])
+    again = live_config(tmp_path / "parts", resume=str(tmp_path / "parts"))
+    with pytest.raises(ConfigError, match="other names or shapes"):
+        run(again, model=live(width=5), sinks=[])
+    parts = run(again, model=live(seed=9), sinks=[])
+    assert [row["val_loss"] for row in parts.rows] == [row["val_loss"] for row in straight.rows]
+
+
+def test_a_factory_and_what_is_none(tmp_path, monkeypatch):
+    namespace = {}
+    exec(EXAMPLE.read_text(), namespace)
+    finished = run(live_config(tmp_path / "run", epochs=1, head="own"), model=namespace["whole"], sinks=[])
+    assert finished.config.variant == "whole_own"
+    with pytest.raises(ConfigError, match="model: int is neither"):
+        run(live_config(tmp_path / "other"), model=3)
+    monkeypatch.setattr("fasttrain.models.own.given", {})
+    with pytest.raises(ConfigError, match="by another process"):
+        evaluate(finished.folder)
+    assert not (tmp_path / "other").exists()
