@@ -61,11 +61,11 @@ class Guard:
         BatchNorm's statistics, averages, the optimizer's state, the loss in validation. steps: done in the epoch.
         Reads one number from the device, with fp16 two.
         """
-        finite = self.step.losses[:steps].isfinite()
-        sound = get_total_norm(self.step.trained()).isfinite() & finite.all()
-        if sound.item() and math.isfinite(val_loss) and self.scale() > SMALLEST_SCALE:
+        wrong = ~self.step.losses[:steps].isfinite()
+        diverged = ~get_total_norm(self.step.trained()).isfinite() | wrong.any()
+        if not diverged.item() and math.isfinite(val_loss) and self.scale() > SMALLEST_SCALE:
             return None
-        return min([*finite.tolist(), False].index(False), steps - 1)
+        return min([*wrong.tolist(), True].index(True), steps - 1)
 
     def scale(self) -> float:
         """Returns what fp16 multiplies losses with; 1 in other precisions."""
