@@ -31,7 +31,7 @@ def scripts(tmp_path_factory):
     ("run --arch ", {"resnet18", "resnet50", *variants()}),
     ("run -a resnet18_m", {"resnet18_maxpool"}),
     ("bench loader --loaders j", {"jpeg"}),
-    ("run --arch resnet50 --head ", {"origin", "maxpool", "dropout"}),
+    ("run --arch resnet50 --head ", {"origin", "maxpool", "dropout", "own"}),
     ("run --recipe ", {"fast", "original", "sprint"}),
     ("ablate --recipe ", {"fast", "original", "sprint"}),
     ("run --loader j", {"jpeg"}),
