@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from fasttrain.train.ema import Ema, decay_at
-from tests.train.test_step import make_batch, make_step, train
+from tests.train.steps import make_batch, make_step, train
 
 
 def test_the_average_is_that_of_a_loop():

@@ -29,7 +29,7 @@ from fasttrain.train.slices import SlicedStep
 from fasttrain.train.trainer import Trainer
 from tests.helpers import make_split
 from tests.ranks import run_ranks
-from tests.train.test_step import GraphRuntime, assert_same, graphs, hold, make_batch, no_warning, traced  # noqa: F401
+from tests.train.steps import GraphRuntime, assert_same, hold, make_batch, no_warning
 
 SIZE = 32
 MIXED = {"mix": {"mixup": 0.4, "cutmix": 1.0}}

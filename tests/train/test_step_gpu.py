@@ -1,4 +1,4 @@
-"""The captured step on a real GPU: what its stand-in in `test_step.py` cannot show."""
+"""The captured step on a real GPU: what its stand-in in `test_compile.py` cannot show."""
 
 import pytest
 import torch
