@@ -4,7 +4,6 @@ Compiling uses torch's backend "eager", which traces and guards like any other a
 results are equal to the bit. CUDA graphs are played by a stand-in here; `test_step_gpu.py` has the real ones.
 """
 
-
 import pytest
 import torch
 from torch import nn

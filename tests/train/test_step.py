@@ -1,6 +1,5 @@
 """One step: what each extra changes, what is keyed, and that nothing in the loop waits for the device."""
 
-
 import numpy as np
 import pytest
 import torch
