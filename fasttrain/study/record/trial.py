@@ -56,7 +56,7 @@ def train_timed(config: RunConfig, stop: worker.Stop) -> float:
     """Trains in a new process; returns the seconds from its start to its last validation."""
     started, seconds, reason = time.monotonic(), None, None
     with Worker("fasttrain.study.worker", own_session=True) as process, stop.ending(process.process):
-        process.send(config.to_dict())
+        process.send({"config": config.to_dict(), "nproc": 1})
         while (message := process.receive()) is not None:
             reason = message.get("error", reason)
             if message.get("validated") == config.epochs:
