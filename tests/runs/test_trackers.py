@@ -11,7 +11,7 @@ from fasttrain import RunConfig, run
 from fasttrain.cli.main import main
 from fasttrain.errors import Interrupted
 from fasttrain.registry import TRACKERS
-from fasttrain.runs.trackers import trackers
+from fasttrain.runs.trackers import Tracker, trackers
 from fasttrain.train.events import Sink
 
 CONFIG = {"data": "synthetic:classes=3,train=4,val=2,size=32", "image_size": 32, "epochs": 3, "batch_size": 4,
@@ -112,6 +112,30 @@ def test_trackio_receives_one_run(offline):
     assert [(one["step"], one["val_top1"]) for one in logs if "val_top1" in one] == \
         [(row["epoch"], row["val_top1"]) for row in done.rows]
     assert [one["status"] for one in logs if "status" in one][-1] == "done"
+
+
+class Refusing(Tracker):
+    """Takes everything but pictures."""
+
+    name, ended = "refusing", None
+
+    def open(self, start, known):
+        return "1"
+
+    def log(self, values, epoch):
+        assert values["epoch"] == epoch
+
+    def image(self, path):
+        raise OSError("no room")
+
+    def end(self, status):
+        self.ended = status
+
+
+def test_a_picture_that_cannot_be_sent_costs_the_status_nothing(tmp_path):
+    tracker = Refusing()
+    run(RunConfig(**{**CONFIG, "epochs": 1}, out=str(tmp_path / "1")), callbacks=[tracker])
+    assert tracker.ended == "done" and (tmp_path / "1" / "refusing.id").read_text() == "1\n"
 
 
 @pytest.mark.parametrize("name", TRACKERS.names())

@@ -68,9 +68,11 @@ class Tracker(Sink):
         self.status = finish.status
 
     def close(self) -> None:
-        for path in self.pictures:
-            self.image(path)
-        self.end(self.status)
+        try:
+            for path in self.pictures:
+                self.image(path)
+        finally:  # a picture that cannot be sent costs the run's status nothing
+            self.end(self.status)
 
 
 def trackers(names: list[str]) -> list[Tracker]:
