@@ -183,6 +183,16 @@ class RunConfig(Checked):
         """Returns a plain nested dict that YAML and JSON can hold and `RunConfig(**d)` takes back."""
         return dataclasses.asdict(self)
 
+    def flat(self) -> dict[str, Any]:
+        """Returns every value by its key, as `known_keys` names them."""
+        found = {}
+        for name, value in self.to_dict().items():
+            if isinstance(value, dict):
+                found |= {f"{name}.{key}": inner for key, inner in value.items()}
+            else:
+                found[name] = value
+        return found
+
     def replace(self, **changes: Any) -> "RunConfig":
         """Returns a copy with other values, checked again."""
         return dataclasses.replace(self, **changes)

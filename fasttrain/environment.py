@@ -1,5 +1,6 @@
 """Finds out what this machine and this installation offer, and what installs each missing part."""
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -12,10 +13,12 @@ import sysconfig
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fasttrain
 from fasttrain.cores import cores
+from fasttrain.errors import ConfigError
 from fasttrain.format import size
 
 if TYPE_CHECKING:
@@ -83,6 +86,18 @@ def version(part: Part) -> str | None:
         if found:
             return found
     return None
+
+
+def optional(module: str, who: str) -> ModuleType:
+    """Imports and returns a module of a package that not everybody needs.
+
+    Raises ConfigError that says who needs it and what installs it; a broken install raises more than ImportError.
+    """
+    try:
+        return importlib.import_module(module)
+    except Exception as error:
+        package = module.partition(".")[0]
+        raise ConfigError(f"{who}: {package} cannot be imported ({error}); {PIP} {package}") from None
 
 
 def importable(parts: Iterable[Part]) -> set[str]:

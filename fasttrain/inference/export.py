@@ -6,13 +6,11 @@ included; `torch.export.load(FILE).module()(pixels)` needs torch but not fasttra
 runtimes; its input is called `images`, its output `logits`.
 """
 
-import importlib
 import io
 import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -20,8 +18,8 @@ import torch
 from fasttrain import runtime as runtimes
 from fasttrain.checks import choice
 from fasttrain.data.sources.drawing import draw, look_of
-from fasttrain.environment import PIP
-from fasttrain.errors import ConfigError, DataError
+from fasttrain.environment import optional
+from fasttrain.errors import DataError
 from fasttrain.inference import FORMATS
 from fasttrain.models import build_model
 from fasttrain.storage import write_atomically
@@ -73,7 +71,7 @@ def to_safetensors(trained: Trained, classifier: Classifier) -> bytes:
     """Returns the weights as a .safetensors file; its metadata is that of `usage`, as JSON except for text."""
     weights = {name: tensor.contiguous() for name, tensor in trained.weights.items()}
     facts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in usage(trained).items()}
-    return library("safetensors", "safetensors.torch").save(weights, {"format": "pt", **facts})
+    return optional("safetensors.torch", "--to safetensors").save(weights, {"format": "pt", **facts})
 
 
 def from_safetensors(data: bytes) -> Classifier:
@@ -82,17 +80,8 @@ def from_safetensors(data: bytes) -> Classifier:
     facts = json.loads(data[8:8 + header])["__metadata__"]
     classes, size, mean, std = (json.loads(facts[key]) for key in ("classes", "image_size", "mean", "std"))
     model = build_model(facts["arch"], facts["head"], len(classes), size, facts["stem"], seed=0).eval()
-    model.load_state_dict(library("safetensors", "safetensors.torch").load(data))
+    model.load_state_dict(optional("safetensors.torch", "--to safetensors").load(data))
     return Classifier(model, mean, std, CPU)
-
-
-def library(to: str, module: str) -> ModuleType:
-    """Returns a module that the format `to` needs; ConfigError that says what to install where it is missing."""
-    try:
-        return importlib.import_module(module)
-    except Exception as error:  # a broken install raises more than ImportError
-        package = module.partition(".")[0]
-        raise ConfigError(f"--to {to}: {package} cannot be imported ({error}); {PIP} {package}") from None
 
 
 def to_torch_export(trained: Trained, classifier: Classifier) -> bytes:
@@ -115,7 +104,7 @@ def to_onnx(trained: Trained, classifier: Classifier) -> bytes:
     Raises DataError for a network that ONNX cannot express.
     """
     for module in ("onnx", "onnxscript", "onnxruntime"):
-        library("onnx", module)
+        optional(module, "--to onnx")
     images = example_images(trained.config.image_size, 2)
     try:
         with warnings.catch_warnings():
@@ -133,7 +122,7 @@ def to_onnx(trained: Trained, classifier: Classifier) -> bytes:
 
 def from_onnx(data: bytes) -> Callable[[torch.Tensor], torch.Tensor]:
     """Returns the program in an ONNX model, run by onnxruntime, as a function of pixels."""
-    session = library("onnx", "onnxruntime").InferenceSession(data, providers=["CPUExecutionProvider"])
+    session = optional("onnxruntime", "--to onnx").InferenceSession(data, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from fasttrain import seal
 from fasttrain.config import RunConfig
-from fasttrain.environment import PIP, describe
-from fasttrain.errors import ConfigError, DataError
+from fasttrain.environment import describe, optional
+from fasttrain.errors import DataError
 from fasttrain.runs.settings import saved_config
 from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.rows import Row, begins_with, best_row, read_rows
@@ -95,10 +95,7 @@ class Run:
 
     def frame(self) -> pandas.DataFrame:
         """Returns the rows as a table, indexed by epoch; needs pandas."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise ConfigError(f"Run.frame: pandas cannot be imported ({error}); {PIP} pandas") from None
+        pandas = optional("pandas", "Run.frame")
         return pandas.DataFrame(self.rows).set_index("epoch") if self.rows else pandas.DataFrame()
 
 

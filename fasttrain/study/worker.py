@@ -26,11 +26,13 @@ EVERY = 0.5  # seconds between two messages on progress
 
 
 def train(config: RunConfig, stop: "Stop", progress: Callable[[dict], None], nproc: int = 1,
-          environment: dict[str, str] | None = None) -> tuple[str, str | None]:
+          environment: dict[str, str] | None = None,
+          validated: Callable[[int], None] | None = None) -> tuple[str, str | None]:
     """Trains `config` in a new process: returns (status, reason or None), see `status.of_exit_code`.
 
     stop: ends the process when a signal comes. progress: called with a dict of `epoch`, `epochs`, `left` (seconds) now
-    and then. nproc: processes that share the run; of more than one there is no progress. environment: their variables.
+    and then. validated: called with the number of each epoch, once it is validated. nproc: processes that share the
+    run; of more than one there is neither. environment: their variables.
     """
     reason = None
     # a session of its own: Ctrl-C reaches the study, which passes it on, and not both
@@ -40,6 +42,8 @@ def train(config: RunConfig, stop: "Stop", progress: Callable[[dict], None], npr
             reason = message.get("error", reason)
             if "left" in message:
                 progress(message)
+            elif validated and "validated" in message:
+                validated(message["validated"])
         code = worker.process.wait()
     return of_exit_code(code), reason or (how_it_ended(code) if code else None)
 

@@ -60,9 +60,9 @@ def hold_and_train(step):
     return train(step, [make_batch()], steps=1)
 
 
-def train(step, batches, steps=4):
+def train(step, batches, steps=4, lr=0.05):
     for index in range(steps):
-        step.train(batches[index % len(batches)], 0.05, index, index)
+        step.train(batches[index % len(batches)], lr, index, index)
     for batch in batches:
         step.evaluate(batch)
     return step

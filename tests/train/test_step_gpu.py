@@ -11,6 +11,8 @@ from fasttrain.train.compile import Captured, untouched, warm_up
 from fasttrain.train.saver import copied
 from fasttrain.train.step import Step
 from tests.helpers import make_split
+from tests.train import steps
+from tests.train.steps import no_warning
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
 SPLIT = make_split(64, 64, 10)
@@ -29,16 +31,8 @@ def make_batch(count=64, device="cuda"):
     return Batch(images.to(device), labels.to(device), torch.arange(count, device=device), count)
 
 
-def no_warning(text):
-    raise AssertionError(text)
-
-
-def train(step, batches, steps=8):
-    for index in range(steps):
-        step.train(batches[index % len(batches)], 0.01, index, index)
-    for batch in batches:
-        step.evaluate(batch)
-    return step
+def train(step, batches, count=8):
+    return steps.train(step, batches, count, lr=0.01)
 
 
 @pytest.fixture

@@ -118,10 +118,8 @@ def session(config: RunConfig):
     """Returns the summaries that put a run into the HPARAMS table: its hyperparameters, and that it came to its end."""
     from torch.utils.tensorboard.summary import hparams
 
-    flat = {}
-    for name, value in config.to_dict().items():
-        flat.update({f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value})
-    known = {name: value for name, value in flat.items() if value is not None and name not in ("out", "resume")}
+    known = {name: value for name, value in config.flat().items()
+             if value is not None and name not in ("out", "resume")}
     # The first summary would list, once for all runs, what to show. Without it TensorBoard looks at each run.
     return hparams(known, {})[1:]
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from abc import abstractmethod
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar
 
-from fasttrain.environment import PIP
-from fasttrain.errors import ConfigError
 from fasttrain.registry import TRACKERS
 from fasttrain.storage import write_atomically
 from fasttrain.train.events import Epoch, Finish, Sink, Start
@@ -78,19 +74,3 @@ class Tracker(Sink):
 def trackers(names: list[str]) -> list[Tracker]:
     """Returns a new Tracker for each name."""
     return [TRACKERS.load(name)() for name in names]
-
-
-def package(name: str) -> ModuleType:
-    """Returns a tracker's package; ConfigError that says what to install where it cannot be imported."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigError(f"{name} cannot be imported ({error}); {PIP} {name}") from None
-
-
-def flat(start: Start) -> dict[str, Any]:
-    """Returns the configuration of a run with the keys of its sections as `section.key`."""
-    found = {}
-    for name, value in start.config.to_dict().items():
-        found.update({f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value})
-    return found

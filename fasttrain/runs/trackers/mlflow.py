@@ -3,7 +3,8 @@
 import os
 import time
 
-from fasttrain.runs.trackers import PROJECT, Tracker, flat, package
+from fasttrain.environment import optional
+from fasttrain.runs.trackers import PROJECT, Tracker
 from fasttrain.train.status import DIVERGED, DONE, INTERRUPTED
 
 STATUS = {DONE: "FINISHED", INTERRUPTED: "KILLED", DIVERGED: "FAILED"}
@@ -13,7 +14,7 @@ class MlflowTracker(Tracker):
     name = "mlflow"
 
     def open(self, start, known):
-        self.client = package("mlflow").MlflowClient()
+        self.client = optional("mlflow", "tracker mlflow").MlflowClient()
         if known:
             self.id = known
             self.client.update_run(known, status="RUNNING")
@@ -22,7 +23,7 @@ class MlflowTracker(Tracker):
         found = self.client.get_experiment_by_name(experiment)
         place = found.experiment_id if found else self.client.create_experiment(experiment)
         self.id = self.client.create_run(place, run_name=f"{start.config.variant} {start.folder.name}").info.run_id
-        for key, value in flat(start).items():
+        for key, value in start.config.flat().items():
             self.client.log_param(self.id, key, value)
         return self.id
 

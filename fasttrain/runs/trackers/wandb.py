@@ -6,7 +6,8 @@ joins them on the server.
 
 import os
 
-from fasttrain.runs.trackers import PROJECT, Tracker, flat, package
+from fasttrain.environment import optional
+from fasttrain.runs.trackers import PROJECT, Tracker
 from fasttrain.train.status import DONE, INTERRUPTED
 
 
@@ -14,10 +15,10 @@ class WandbTracker(Tracker):
     name = "wandb"
 
     def open(self, start, known):
-        self.wandb = package("wandb")
+        self.wandb = optional("wandb", "tracker wandb")
         self.run = self.wandb.init(project=os.environ.get("WANDB_PROJECT", PROJECT), id=known, resume="allow",
                                    name=f"{start.config.variant} {start.folder.name}", dir=str(start.folder),
-                                   config=flat(start), settings=self.wandb.Settings(silent=True, console="off"))
+                                   config=start.config.flat(), settings=self.wandb.Settings(silent=True, console="off"))
         return self.run.id
 
     def log(self, values, epoch):

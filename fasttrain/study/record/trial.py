@@ -16,7 +16,7 @@ from fasttrain.runs.run import load_run
 from fasttrain.runtime import resolve
 from fasttrain.storage import write_atomically
 from fasttrain.study import worker
-from fasttrain.workers import Worker, how_it_ended
+from fasttrain.train.status import DONE
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,18 @@ def trial(config: RunConfig, train: Split, stop: worker.Stop) -> Trial:
 
 def train_timed(config: RunConfig, stop: worker.Stop) -> float:
     """Trains in a new process; returns the seconds from its start to its last validation."""
-    started, seconds, reason = time.monotonic(), None, None
-    with Worker("fasttrain.study.worker", own_session=True) as process, stop.ending(process.process):
-        process.send({"config": config.to_dict(), "nproc": 1})
-        while (message := process.receive()) is not None:
-            reason = message.get("error", reason)
-            if message.get("validated") == config.epochs:
-                seconds = time.monotonic() - started
-        code = process.process.wait()
+    started, seconds = time.monotonic(), {}
+
+    def validated(epoch: int) -> None:
+        seconds[epoch] = time.monotonic() - started
+
+    status, reason = worker.train(config, stop, progress=lambda _: None, validated=validated)
     if stop.received:
         raise Interrupted(f"{stop.received.name}: the trials that are finished are kept; the same command goes on",
                           exit_code=130 if stop.received.name == "SIGINT" else 75)
-    if code or seconds is None:
-        raise FasttrainError(f"{config.out}: {reason or how_it_ended(code)}")
-    return seconds
+    if status != DONE:
+        raise FasttrainError(f"{config.out}: {reason}")
+    return seconds[config.epochs]
 
 
 def pflop(config: RunConfig, train: Split) -> float:
