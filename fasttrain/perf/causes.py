@@ -88,7 +88,7 @@ def layout(facts: dict, counts: dict) -> Cause:
 
 def threads(facts: dict, counts: dict) -> Cause:
     used, cores = facts["threads"] or facts["cores"], facts["cores"]
-    return Cause("threads", "cores left idle", f"{used} of {cores} cores", "none idle",
+    return Cause("threads", "cores left idle", f"{used} of {cores} cores used", "none idle",
                  facts["device_type"] == "cpu" and used < cores, 1 - used / cores, f"--threads {cores}, or auto")
 
 

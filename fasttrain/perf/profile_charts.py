@@ -62,23 +62,24 @@ def draw_phases(profile: Profile, path: Path) -> None:
     figure = new_figure(WIDTH, 3.4, f"{details['variant']}, batch {details['batch_size']}: where a step's time goes")
     axes = figure.subplots()
     whole, wait = result["step_ms"], details["loader_wait_ms"]
-    stack(axes, "in pieces", list(result["phases_ms"].items()))
+    longest = max(whole, result["split_step_ms"])
+    stack(axes, "in pieces", list(result["phases_ms"].items()), longest)
     axes.barh("as it trains", wait, **phase_style("loader_wait"))
     axes.barh("as it trains", whole - wait, left=wait, color="white", edgecolor=BLACK, label="one piece")
     axes.text(wait + (whole - wait) / 2, 1, f"{whole - wait:.2f} ms", ha="center", va="center", fontsize=SIZE)
     dress_panel(axes, x="ms a step", grid=None)
-    axes.set_xlim(0, 1.02 * max(whole, result["split_step_ms"]))
+    axes.set_xlim(0, 1.02 * longest)
     legend_below(figure, axes.get_legend_handles_labels()[0], columns=4)
     save_with_svg(figure, path)
 
 
-def stack(axes, name: str, parts: list[tuple[str, float]]) -> None:
-    """Draws one horizontal bar of labelled parts, with numbers where they fit."""
+def stack(axes, name: str, parts: list[tuple[str, float]], longest: float) -> None:
+    """Draws one horizontal bar of labelled parts, with numbers where they fit. longest: what fills the axis."""
     left, total = 0.0, sum(value for _, value in parts)
     for key, value in parts:
         (bar,) = axes.barh(name, value, left=left, label=phase_label(key), **phase_style(key))
         say(bar, f"{phase_label(key)}: {value:.3f} ms, {value / total:.1%}")
-        if value > 0.15 * total:
+        if value > 0.2 * longest:
             axes.text(left + value / 2, name, f"{value:.2f} ms\n{value / total:.0%}", ha="center", va="center",
                       fontsize=SIZE, bbox=LABEL)
         left += value
