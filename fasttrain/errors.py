@@ -1,5 +1,7 @@
 """Errors that end a command. Each has an exit code; its text is the one line that the user reads."""
 
+import signal
+
 
 class FasttrainError(Exception):
     """Says what went wrong, where, and what to do, in one line."""
@@ -26,11 +28,14 @@ class DivergedError(FasttrainError):
 
 
 class Interrupted(FasttrainError):
-    """A signal stopped the run after it saved a checkpoint: it can be resumed. exit_code: 130 for Ctrl-C."""
+    """Something, mostly a signal, stopped the run after it saved a checkpoint: it can be resumed.
 
-    def __init__(self, message: str, exit_code: int = 75):
+    by: the signal; Ctrl-C has an exit code of its own.
+    """
+
+    def __init__(self, message: str, by: signal.Signals | None = None):
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code = 130 if by == signal.SIGINT else 75
 
 
 class PeerLost(FasttrainError):

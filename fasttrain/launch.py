@@ -202,8 +202,7 @@ def crash(reason: str, folder: str | None, asked: Sequence[signal.Signals]) -> F
     if asked:
         reason = f"{asked[0].name}: the processes ended before they could save"
     if folder and any((Path(folder) / "checkpoints").glob("*.pt")):
-        code = 130 if asked and asked[0] == signal.SIGINT else 75
-        return Interrupted(f"{reason}; continue with --resume {folder}", exit_code=code)
+        return Interrupted(f"{reason}; continue with --resume {folder}", next(iter(asked), None))
     return FasttrainError(f"{reason}; no checkpoint was saved")
 
 

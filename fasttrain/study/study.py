@@ -192,7 +192,7 @@ class Study:
             self.write()
             if stop.received and (rest or status != DONE):
                 raise Interrupted(f"{stop.received.name}: {config.out} is saved; the same command continues the study",
-                                  exit_code=130 if stop.received.name == "SIGINT" else 75)
+                                  stop.received)
             self.tell(place, config, status, reason, rest, time.monotonic() - started)
 
     def tell(self, place: str, config: RunConfig, status: str, reason: str | None, rest: Sequence[RunConfig],

@@ -246,8 +246,7 @@ class Trainer:
             self.save_as("last")
         self.saver.wait()
         raise Interrupted(f"{signal.Signals(asked).name}: saved after epoch {self.epoch} + {self.step_in_epoch} steps; "
-                          f"continue with --resume {self.checkpoints.folder.parent}",
-                          exit_code=130 if asked == signal.SIGINT else 75)
+                          f"continue with --resume {self.checkpoints.folder.parent}", asked)
 
     def predictions(self) -> np.ndarray | None:
         """Returns `prediction_table` of the last evaluation; None before that."""

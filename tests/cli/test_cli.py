@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -124,7 +125,7 @@ def test_a_broken_package_is_one_line(source, says, tmp_path):
 
 def test_a_run_that_was_asked_to_stop_is_no_error(capsys, monkeypatch):
     def stopped(arguments):
-        raise Interrupted("SIGINT: saved after epoch 1 + 9 steps", exit_code=130)
+        raise Interrupted("SIGINT: saved after epoch 1 + 9 steps", signal.SIGINT)
 
     monkeypatch.setattr("fasttrain.cli.run.run", stopped)
     result = call(capsys, "run")

@@ -62,7 +62,7 @@ def train_timed(config: RunConfig, stop: worker.Stop) -> float:
     status, reason = worker.train(config, stop, progress=lambda _: None, validated=validated)
     if stop.received:
         raise Interrupted(f"{stop.received.name}: the trials that are finished are kept; the same command goes on",
-                          exit_code=130 if stop.received.name == "SIGINT" else 75)
+                          stop.received)
     if status != DONE:
         raise FasttrainError(f"{config.out}: {reason}")
     return seconds[config.epochs]
