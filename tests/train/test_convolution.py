@@ -47,7 +47,8 @@ def test_a_network_keeps_its_parameters_and_its_loss(arch):
         torch.testing.assert_close(got.grad, expected.grad, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("kernel, stride, size", [(1, 1, 2), (1, 2, 4), (3, 1, 2), (3, 1, 4), (3, 2, 4), (3, 1, 8)])
+@pytest.mark.parametrize("kernel, stride, size", [(1, 1, 2), (1, 2, 4), (3, 1, 1), (3, 2, 2), (3, 1, 2), (3, 1, 4),
+                                                  (3, 2, 4), (3, 2, 8), (3, 1, 8)])
 def test_autocast_gives_bf16_activations_and_fp32_gradients_of_the_weights(kernel, stride, size):
     torch.manual_seed(0)
     ours = nn.Conv2d(8, 6, kernel, stride, padding=kernel // 2, bias=False).to(memory_format=torch.channels_last)
@@ -79,6 +80,7 @@ def test_derivatives_and_shapes_as_torch_compile_sees_them():
     matrix = torch.randn(24, 16)
     checks = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_static")
     torch.library.opcheck(convolution.convolution, (x, weight, 2), test_utils=checks)
-    torch.library.opcheck(convolution.kernel_to_matrix, (weight,), test_utils=checks)
-    torch.library.opcheck(convolution.columns, (x.detach(), 2), test_utils=checks)
-    torch.library.opcheck(convolution.matrix_to_kernel, (matrix,), test_utils=checks)
+    torch.library.opcheck(convolution.kernel_to_matrix, (weight, 2, 2, 1), test_utils=checks)
+    torch.library.opcheck(convolution.columns, (x, 2), test_utils=checks)
+    torch.library.opcheck(convolution.add_columns, (torch.randn(8, 36), [2, 4, 4, 4], 2), test_utils=checks)
+    torch.library.opcheck(convolution.matrix_to_kernel, (matrix, 2, 2, 1), test_utils=checks)
