@@ -23,10 +23,11 @@ def counts(events: Sequence, step: Step, images: int, steps: int) -> dict[str, f
     parameters. convolutions, and nchw: those whose weights are not channels last.
     """
     kernels = [m.weight for m in step.model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1)]
+    weights = {tuple(weight.shape) for weight in step.model.parameters()}
     products = [dtype_of(event) for event in events if event.name in PRODUCTS]
     found = {
         "reads": sum(event.name == READ and not inside(event, OPTIMIZER) for event in events),
-        "copies": sum(copies_activation(event, images) for event in events),
+        "copies": sum(copies_activation(event, images, weights) for event in events),
         "products": len(products),
         "fp32_products": products.count("float"),
         "optimizer_calls": sum(is_call(event) and inside(event, OPTIMIZER) for event in events),
@@ -55,13 +56,16 @@ def inside(event, name: str) -> bool:
     return False
 
 
-def copies_activation(event, images: int) -> bool:
-    """Returns whether the program's own call copies a [images, C, H, W] tensor in the forward pass."""
+def copies_activation(event, images: int, weights: set[tuple[int, ...]]) -> bool:
+    """Returns whether the program's own call copies a [images, C, H, W] tensor in the forward pass.
+
+    A tensor of the shape of a weight is none: there may be as many kernels as images.
+    """
     if event.name not in COPIES or not is_call(event) or inside(event, BACKWARD):
         return False
     shape = event.input_shapes[0] if event.input_shapes else ()
     copying = COPIES[event.name]
-    return (len(shape) == 4 and shape[0] == images
+    return (len(shape) == 4 and shape[0] == images and tuple(shape) not in weights
             and (not copying or any(child.name in copying for child in event.cpu_children)))
 
 

@@ -16,6 +16,7 @@ import torch
 from fasttrain.data.batch import Batch
 from fasttrain.runtime import Runtime, out_of_memory, with_own_code
 from fasttrain.storage import use_compile_cache
+from fasttrain.train.norm import load_kernels, restore_norms
 from fasttrain.train.slices import SlicedStep
 from fasttrain.train.stem import fuse_stem, restore_stem
 from fasttrain.train.step import Step
@@ -35,9 +36,11 @@ def warm_up(step: Step, train_batches: list[Batch], eval_batch: Batch | None, wa
     step falls back to the next simpler one and `warn` gets one line that says so. Without batches of a kind, that kind
     is not prepared. The time goes to `step.compile_seconds`.
     """
-    if step.runtime.compile == "off":
-        return
     started = time.monotonic()
+    if step.runtime.compile == "off":
+        load_kernels(step.model, step.runtime.dtype)
+        step.compile_seconds = time.monotonic() - started
+        return
     # advice to torch's own developers, a dozen lines of it
     warnings.filterwarnings("ignore", "\\s*Online softmax is disabled", UserWarning)
     use_compile_cache()
@@ -74,9 +77,10 @@ def attempt(step: Step, prepare: Callable[[], None], undo: Callable[[], None], w
 
 def compile_forward(step: Step, train_batches: list[Batch], eval_batch: Batch | None) -> None:
     """Puts compiled forward passes, with their backward passes, in their places and runs each once."""
-    if step.runtime.device.type == "cuda" and step.runtime.channels_last:
-        fuse_stem(step.model)
-        fuse_stem(step.evaluated)
+    for model in (step.model, step.evaluated):
+        restore_norms(model)  # the compiler fuses them itself
+        if step.runtime.device.type == "cuda" and step.runtime.channels_last:
+            fuse_stem(model)
     step.forward_eval = Compiled(step.eval_sums, step.runtime)
     step.forward_train = {size: Compiled(step.train_loss, step.runtime) for size in step.sizes}
     for _ in at_each_size(step):

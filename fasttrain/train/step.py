@@ -25,6 +25,7 @@ from fasttrain.train.convolution import use_matrix_products
 from fasttrain.train.counters import drop_counters, load_with_counters, with_counters
 from fasttrain.train.ema import Ema
 from fasttrain.train.mix import draw_mix, mix_images, mixed_loss
+from fasttrain.train.norm import fuse_norms
 from fasttrain.train.optimizers import build_optimizer, load_state
 from fasttrain.train.pixels import Normalizer, shrink
 
@@ -210,6 +211,9 @@ class Step:
 
     def run_eagerly(self) -> None:
         """Puts the functions above in all places: neither compiled nor captured."""
+        if self.runtime.device.type == "cpu" and self.runtime.channels_last:
+            fuse_norms(self.model)
+            fuse_norms(self.evaluated)
         self.forward_train, self.forward_eval = dict.fromkeys(self.sizes, self.train_loss), self.eval_sums
         self.launch_singly()
 

@@ -265,11 +265,12 @@ class Trainer:
 
     def warm_up(self) -> None:
         """Compiles before the clocks start, for a short last batch too."""
+        train, val = [], None
         if self.runtime.compile != "off":
-            batches = [self.first_batch(), self.last_batch()]
-            same = len(batches[0].labels) == len(batches[1].labels)
-            warm_up(self.step, batches[:1] if same else batches, next(iter(self.val_loader)),
-                    warn=lambda text: self.events.message(text, "warning"))
+            train, val = [self.first_batch(), self.last_batch()], next(iter(self.val_loader))
+            if len(train[0].labels) == len(train[1].labels):
+                train.pop()
+        warm_up(self.step, train, val, warn=lambda text: self.events.message(text, "warning"))
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that the rest of the run depends on; all else is a function of the config."""

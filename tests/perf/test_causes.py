@@ -89,6 +89,15 @@ def test_a_loader_that_computes_and_one_that_reads_files_are_told_apart(tmp_path
     assert named(step, lambda loader: Late(loader, read)) == ["disk"]
 
 
+@pytest.mark.skipif(not native_bf16(torch.device("cpu")), reason="needs native bf16")
+def test_casting_as_many_kernels_as_there_are_images_copies_no_activation():
+    step = make_step(precision="bf16")
+    step.model.body[3] = nn.Conv2d(4, BATCH, 3, padding=1)
+    step.model.body[4] = nn.BatchNorm2d(BATCH)
+    step.model.body[6] = nn.Conv2d(BATCH, 4, 3, padding=1)
+    assert named(step) == []
+
+
 def test_reads_and_copies_by_hooks_are_counted():
     step = make_step()
     handle = step.model.register_forward_hook(lambda module, inputs, output: print(end=f"{output.sum().item():.0}"[:0]))
