@@ -23,11 +23,11 @@ BATCH = 16
 class Network(nn.Module):
     """Twelve convolutions on few weights."""
 
-    def __init__(self):
+    def __init__(self, width=4):
         super().__init__()
         self.body = nn.Sequential(*(layer for k in range(12) for layer in (
-            nn.Conv2d(3 if k == 0 else 4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())))
-        self.head = nn.Linear(4, 3)
+            nn.Conv2d(3 if k == 0 else width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())))
+        self.head = nn.Linear(width, 3)
 
     def forward(self, x):
         return self.head(self.body(x).mean((2, 3)))
@@ -44,10 +44,10 @@ def quick(monkeypatch):
     monkeypatch.setattr(causes, "WEIGHT_SHARE", 1.0)
 
 
-def make_step(**config):
+def make_step(width=4, **config):
     own = {"batch_size": BATCH, "lr": 0.1, "image_size": 32, "device": "cpu", "compile": "off"}
     config = RunConfig(**{**own, **config})
-    return Step(Network(), config, resolve(config), make_split(48, 32), 3)
+    return Step(Network(width), config, resolve(config), make_split(48, 32), 3)
 
 
 def named(step, wrap=lambda loader: loader):
@@ -91,11 +91,7 @@ def test_a_loader_that_computes_and_one_that_reads_files_are_told_apart(tmp_path
 
 @pytest.mark.skipif(not native_bf16(torch.device("cpu")), reason="needs native bf16")
 def test_casting_as_many_kernels_as_there_are_images_copies_no_activation():
-    step = make_step(precision="bf16")
-    step.model.body[3] = nn.Conv2d(4, BATCH, 3, padding=1)
-    step.model.body[4] = nn.BatchNorm2d(BATCH)
-    step.model.body[6] = nn.Conv2d(BATCH, 4, 3, padding=1)
-    assert named(step) == []
+    assert named(make_step(width=BATCH, precision="bf16")) == []
 
 
 def test_reads_and_copies_by_hooks_are_counted():
