@@ -26,7 +26,7 @@ class Network(nn.Module):
     def __init__(self, width=4):
         super().__init__()
         self.body = nn.Sequential(*(layer for k in range(12) for layer in (
-            nn.Conv2d(3 if k == 0 else width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())))
+            nn.Conv2d(3 if k == 0 else width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())))
         self.head = nn.Linear(width, 3)
 
     def forward(self, x):
@@ -92,7 +92,7 @@ def test_a_loader_that_computes_and_one_that_reads_files_are_told_apart(tmp_path
 @pytest.mark.skipif(not native_bf16(torch.device("cpu")), reason="needs native bf16")
 def test_casting_as_many_kernels_as_there_are_images_copies_no_activation():
     step = make_step(width=BATCH, precision="bf16")
-    step.model.body.insert(0, nn.AdaptiveAvgPool2d(4))  # small maps: convolutions cast their weights themselves
+    step.model.body.insert(3, nn.AdaptiveAvgPool2d(4))  # small maps: convolutions cast their weights themselves
     assert named(step) == []
 
 
