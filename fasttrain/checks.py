@@ -74,6 +74,11 @@ def text(name: str, value: Any) -> str:
     return value
 
 
+def path(name: str, value: Any) -> str:
+    """Accepts a path; it becomes absolute."""
+    return str(Path(text(name, value)).expanduser().absolute())
+
+
 def choice(known: Iterable[str] | Callable[[], Iterable[str]]) -> Check:
     """Accepts one of `known`, a sequence or a function that returns one."""
     def check(name, value):

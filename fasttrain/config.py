@@ -24,6 +24,7 @@ from fasttrain.checks import (
     interval,
     number,
     optional,
+    path,
     section,
     setting,
     text,
@@ -31,46 +32,17 @@ from fasttrain.checks import (
 from fasttrain.errors import ConfigError
 from fasttrain.recipe import NOT_YAML, load_recipe, overlay, read_yaml, recipe_name
 from fasttrain.registry import LOADERS, OPTIMIZERS, SCHEDULES, unknown
+from fasttrain.sections import Augment, Mix
 
 COMPILE_MODES = ("auto", "off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
-@dataclass(frozen=True)
-class Augment(Checked):
-    """Augmentation of the uint8 images of a training batch; registry.AUGMENTATIONS has the order."""
-
-    prefix = "augment."
-    crop_padding: int = setting(integer(0, 64), 0, "pixels of zeros around the image before a random crop of its size")
-    flip: str = setting(choice(("none", "random", "alternating")), "none",
-                        "left-right: at random, or at random in the first epoch and in turn afterwards")
-    cutout: int = setting(integer(0, 512), 0, "side of a square of zeros at a random place, in pixels; 0 is off")
-    rrc_scale: float = setting(number(0, 1), 0.0, "random resized crop: least share of the image's area; 0 is off")
-    brightness: float = setting(number(0, 1), 0.0, "largest share by which an image gets brighter or darker; 0 is off")
-    contrast: float = setting(number(0, 1), 0.0, "largest share by which contrast grows or shrinks; 0 is off")
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.rrc_scale and self.crop_padding:
-            raise ConfigError("augment.rrc_scale: one kind of crop excludes the other: set augment.crop_padding=0")
-
-
-@dataclass(frozen=True)
-class Mix(Checked):
-    """Images of a training batch mixed with each other, and their labels in proportion."""
-
-    prefix = "mix."
-    mixup: float = setting(number(0, 100), 0.0, "whole images; alpha of Beta(alpha, alpha), the shares; 0 is off")
-    cutmix: float = setting(number(0, 100), 0.0, "a box of one in the other; alpha as for mixup; 0 is off")
-
-    def __bool__(self):
-        return self.mixup > 0 or self.cutmix > 0
-
-
 # the keys that `fasttrain run` has a flag for; the others are reached by --set
-FLAGS = ("arch", "head", "stem", "recipe", "data", "loader", "classes", "limit_train", "limit_val", "image_size",
-         "epochs", "batch_size", "lr", "seed", "device", "threads", "precision", "compile", "out", "resume")
+FLAGS = ("arch", "head", "stem", "weights", "recipe", "data", "loader", "classes", "limit_train", "limit_val",
+         "image_size", "epochs", "batch_size", "lr", "seed", "device", "threads", "precision", "compile", "out",
+         "resume")
 # the check of each section
 SECTIONS = {
     "augment": section(Augment),
@@ -93,6 +65,7 @@ class RunConfig(Checked):
     arch: str = setting(references.arch, "resnet18", "backbone; or package.module:factory, FILE.py:factory")
     head: str = setting(choice(references.heads), "origin", "classifier head")
     stem: str = setting(choice(("standard", "small")), "standard", "7x7/2 and max pool, or 3x3/1, 12x the work")
+    weights: str | None = setting(optional(path), None, "start from these: a state dict (.pth, .safetensors) or a run")
     recipe: str = setting(recipe_name, "fast", "optimisation recipe; `original` is the original study's")
     data: str | None = setting(optional(text), None, "folder, zip, folder of .tar.xz parts, ImageFolder, or synthetic")
     loader: str = setting(choice(lambda: ["auto", *LOADERS.names()]), "auto", "how batches are made")

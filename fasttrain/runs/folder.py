@@ -68,15 +68,16 @@ class RunFolder:
         self.lock.release()
 
 
-def claimed(config, size):
-    """The RunFolder for a run of `config` (see `choose`), claimed for `size` bytes of checkpoints.
+def claimed(config, room):
+    """The RunFolder for a run of `config` (see `choose`), claimed.
 
-    Of two processes that choose the same next number, one gets it and the other the number after it.
+    room: called for a new run before anything is written; returns the bytes that its checkpoints take, or raises what
+    speaks against it. Of two processes that choose the same next number, one gets it and the other the number after it.
     """
     while True:
         folder = choose(config)
         try:
-            folder.claim(config, size)
+            folder.claim(config, 0 if folder.resumed else room())
             return folder
         except Taken:
             if config.out is not None or folder.resumed:

@@ -25,7 +25,7 @@ from fasttrain.runs.folder import RunFolder
 from fasttrain.runs.run import Run, damage
 from fasttrain.runtime import memory_errors
 from fasttrain.train.build import Job, build
-from fasttrain.train.checkpoint import Checkpoints, disk_bytes
+from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.events import EventLog, Finish, Sink, Start
 from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.recovery import recover
@@ -34,6 +34,7 @@ from fasttrain.train.status import DIVERGED, DONE, FAILED, INTERRUPTED
 from fasttrain.train.step import Step
 from fasttrain.train.timing import peak_memory_bytes
 from fasttrain.train.trainer import Trainer
+from fasttrain.train.weights import read_weights
 
 RESTART_PATIENCE = 10  # seconds that a restarted run waits for the one that crashed to let go of its folder
 
@@ -60,7 +61,7 @@ def run_shared(config: RunConfig, processes: Processes, sinks: Iterable[Sink] | 
                callbacks: Iterable[Sink]) -> Run:
     """Does what `run` says, in each of the processes that share the run."""
     started, first = time.monotonic(), processes.first
-    processes.together(lambda: first and run_folder.refuse_taken(config))
+    processes.together(lambda: first and refuse(config))
     job = build_in_turn(config, processes)
     folder, threads = claim(job)
     own = default_sinks(folder.path, console) if sinks is None else sinks
@@ -73,7 +74,7 @@ def run_shared(config: RunConfig, processes: Processes, sinks: Iterable[Sink] | 
             job = job.settled(threads, warn)
             if first:
                 folder.keep_threads(job.config.threads)
-            trainer = job.trainer(events, folder.checkpoints)
+            trainer = job.trainer(events, folder.checkpoints, new=not folder.resumed)
             if folder.resumed:
                 continue_from(folder, trainer, warn, has_files=sinks is None)
             start = describe(job, trainer, folder.path)
@@ -83,6 +84,13 @@ def run_shared(config: RunConfig, processes: Processes, sinks: Iterable[Sink] | 
         events.close()
         folder.release()
     return Run(folder.path, job.config, trainer.rows, start.report)
+
+
+def refuse(config: RunConfig) -> None:
+    """Raises what speaks against a run before its data is opened, which may take long."""
+    run_folder.refuse_taken(config)
+    if config.weights and config.resume == "never":
+        read_weights(config.weights)
 
 
 def build_in_turn(config: RunConfig, processes: Processes) -> Job:
@@ -97,7 +105,7 @@ def claim(job: Job) -> tuple[RunFolder, int | None]:
         until = time.monotonic() + (RESTART_PATIENCE if launch.restarted() else 0)
         while mine:
             try:
-                return run_folder.claimed(job.config, disk_bytes(job.config, job.train.num_classes))
+                return run_folder.claimed(job.config, job.room)
             except run_folder.Taken:
                 if time.monotonic() > until:
                     raise

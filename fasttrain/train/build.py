@@ -16,10 +16,11 @@ from fasttrain.models import build_model
 from fasttrain.processes import ALONE, Processes
 from fasttrain.runtime import Runtime, resolve
 from fasttrain.shares import refuse_shares, slice_count
-from fasttrain.train.checkpoint import Checkpoints
+from fasttrain.train.checkpoint import Checkpoints, disk_bytes
 from fasttrain.train.events import EventLog
 from fasttrain.train.threads import fastest_threads
 from fasttrain.train.trainer import Trainer
+from fasttrain.train.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,23 @@ class Job:
                  f"steps slower; use --threads {cores()} or auto")
         return replace(self, config=self.config.replace(threads=runtime.threads), runtime=runtime)
 
-    def trainer(self, events: EventLog | None = None, checkpoints: Checkpoints | None = None) -> Trainer:
-        """Returns a Trainer that has not trained yet. Without `checkpoints` it cannot save."""
+    def trainer(self, events: EventLog | None = None, checkpoints: Checkpoints | None = None,
+                new: bool = True) -> Trainer:
+        """Returns a Trainer that has not trained yet. Without `checkpoints` it cannot save; `new` see there."""
         return Trainer(self.config, self.runtime, self.train, self.val, checkpoints, events or EventLog(),
-                       self.processes)
+                       self.processes, new)
+
+    def room(self) -> int:
+        """Returns the bytes that the checkpoints of a new run take, once nothing speaks against its network.
+
+        ConfigError or DataError for weights that it cannot start from.
+        """
+        config = self.config
+        with torch.device("meta"):
+            model = build_model(config.arch, config.head, self.train.num_classes, config.image_size, config.stem)
+        if config.weights:
+            load_weights(model, config.weights)
+        return disk_bytes(config, model)
 
 
 def build(config: RunConfig, on_message: Callable[[str], None] | None = None, processes: Processes = ALONE) -> Job:

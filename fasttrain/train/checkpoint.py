@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from fasttrain import seal
 from fasttrain.config import RunConfig
 from fasttrain.errors import DataError
-from fasttrain.models import build_model
 from fasttrain.storage import write_atomically
 
 FORMAT = 2  # files of format 1 do not prove themselves
@@ -24,13 +24,11 @@ NAMES = ("last", "previous", "best")
 State = dict[str, Any]
 
 
-def disk_bytes(config: RunConfig, num_classes: int) -> int:
+def disk_bytes(config: RunConfig, model: nn.Module) -> int:
     """Returns what the checkpoints of a run take at most: last, previous, best and the next, each with all averages.
 
     Two of them may be of the middle of an epoch, and hold its start as well.
     """
-    with torch.device("meta"):
-        model = build_model(config.arch, config.head, num_classes, config.image_size, config.stem)
     copies = 1 + config.optimizer.averages + bool(config.ema)
     return (len(NAMES) + 3) * copies * sum(parameter.nbytes for parameter in model.parameters())
 

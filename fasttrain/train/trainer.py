@@ -9,21 +9,20 @@ from typing import Any
 import numpy as np
 
 from fasttrain.config import RunConfig
-from fasttrain.data import loaders
-from fasttrain.data.batch import Batch, LoaderSpec
+from fasttrain.data.batch import Batch
 from fasttrain.data.split import Split
 from fasttrain.errors import DivergedError, Interrupted
 from fasttrain.models import build_model
 from fasttrain.models.own import fingerprint
 from fasttrain.processes import ALONE, Processes
 from fasttrain.runtime import Runtime, use_threads
-from fasttrain.shares import slice_count
 from fasttrain.sizes import left_out
 from fasttrain.train import metrics
 from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.compile import warm_up
 from fasttrain.train.divergence import Guard
 from fasttrain.train.events import Epoch, EventLog, Progress
+from fasttrain.train.feed import build_loaders
 from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.metrics import Pass
 from fasttrain.train.recalibrate import recalibrate
@@ -34,6 +33,7 @@ from fasttrain.train.schedules import learning_rate
 from fasttrain.train.slices import build_step
 from fasttrain.train.slowdown import Slowdown
 from fasttrain.train.timing import WaitClock, peak_memory_bytes, wait_clock
+from fasttrain.train.weights import load_weights
 
 # What an epoch from its first step on has behind it: images, seconds in all, seconds of waiting for data.
 NOTHING = (0, 0.0, 0.0)
@@ -53,28 +53,26 @@ class Trainer:
         confusion: counts of that, int64 [classes, classes], rows = truth.
         data: fingerprints of the images. facts: what checkpoints hold of the training split beside them.
         network: fingerprint of the file of a network of one's own; None for others.
+        origin: a line on which of `config.weights` the run began with; None where it began with none.
+
+    new: whether it begins the run, and not goes on with weights that are yet to be loaded.
     """
 
     def __init__(self, config: RunConfig, runtime: Runtime, train_split: Split, val_split: Split,
-                 checkpoints: Checkpoints | None, events: EventLog, processes: Processes = ALONE):
+                 checkpoints: Checkpoints | None, events: EventLog, processes: Processes = ALONE, new: bool = True):
         self.config, self.runtime, self.events, self.checkpoints = config, runtime, events, checkpoints
         self.processes = processes
         self.data = {"train": train_split.fingerprint, "val": val_split.fingerprint}
         self.facts, self.network = train_split.facts, fingerprint(config.arch)
-        lead = bool(config.mix) and slice_count(config.shards, processes.size) > 1
-        place = {"device": runtime.device, "threads": runtime.loader_threads, "rank": processes.rank,
-                 "world_size": processes.size}
-        spec = LoaderSpec(train_split, config.batch_size, train=True, seed=config.seed, augment=config.augment,
-                          drop_last=config.drop_last, lead=lead, **place)
-        eval_spec = LoaderSpec(val_split, min(config.batch_size, len(val_split)), train=False, **place)
-        self.loader_name, loader_note = loaders.choose(config.loader, spec)
+        self.train_loader, self.val_loader, self.loader_name, loader_note = build_loaders(
+            config, runtime, train_split, val_split, processes)
         self.notes = [*runtime.notes, loader_note]
         self.notes += [f"sizes: {size} px gets no whole epoch of {config.epochs} and is left out"
                        for size in left_out(config.sizes, config.epochs)]
-        self.train_loader = loaders.build(self.loader_name, spec)
-        self.val_loader = loaders.build(self.loader_name, eval_spec)
         model = build_model(config.arch, config.head, train_split.num_classes, config.image_size, config.stem,
                             config.seed)
+        self.origin = load_weights(model, config.weights) if config.weights and new else None
+        self.notes += [self.origin] if self.origin else []
         self.step = build_step(model, config, runtime, train_split, self.train_loader.plan, len(val_split), processes)
         self.saver, self.saved = Saver(checkpoints, config.save_every), None
         self.guard = Guard(self.step)
@@ -279,7 +277,7 @@ class Trainer:
                 "config": self.config.to_dict(), "data": self.data, **self.facts,
                 "epoch": self.epoch, "step_in_epoch": self.step_in_epoch, "threads": self.threads,
                 "processes": self.processes.size, "network": self.network,
-                "before": self.before, "best": self.best, "rows": self.rows}
+                "origin": self.origin, "before": self.before, "best": self.best, "rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from `state`; see `resume` for what is refused."""
@@ -291,6 +289,9 @@ class Trainer:
         self.epoch, self.step_in_epoch = state["epoch"], state["step_in_epoch"]
         self.threads = state.get("threads", self.runtime.threads)  # version 0.1 kept none
         self.before = tuple(state.get("before", NOTHING))
+        if not self.origin and state.get("origin"):
+            self.origin = state["origin"]
+            self.notes.append(self.origin)
         self.best, self.rows = state["best"], state["rows"]
 
     def close(self) -> None:

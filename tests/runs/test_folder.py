@@ -127,13 +127,13 @@ def test_a_run_is_made_longer(config, tmp_path, epochs_before):
 def test_of_two_that_choose_the_same_number_one_gets_the_next(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = config.replace(out=None)
-    first = run_folder.claimed(config, 0)
+    first = run_folder.claimed(config, int)
     numbers = iter([first.path, *[first.path.with_name("2")] * 2])
     monkeypatch.setattr(run_folder, "next_number", lambda parent: next(numbers))
-    second = run_folder.claimed(config, 0)
+    second = run_folder.claimed(config, int)
     assert (first.path.name, second.path.name) == ("1", "2")
     with pytest.raises(ConfigError, match="another process"):
-        run_folder.claimed(config.replace(out=str(second.path), resume="auto"), 0)
+        run_folder.claimed(config.replace(out=str(second.path), resume="auto"), int)
     for folder in (first, second):
         folder.release()
         assert not folder.path.exists()

@@ -191,8 +191,9 @@ def test_other_format_version_is_refused(tmp_path):
 
 def test_a_disk_too_small_for_a_run_is_told_before_anything_is_written(tmp_path, monkeypatch):
     config = RunConfig()
-    needed = disk_bytes(config, 10)
-    assert needed == 6 * 2 * 4 * sum(p.numel() for p in build_model("resnet18", "origin", 10).parameters())
+    model = build_model("resnet18", "origin", 10)
+    needed = disk_bytes(config, model)
+    assert needed == 6 * 2 * 4 * sum(p.numel() for p in model.parameters())
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(needed, 1, needed - 1))
     with pytest.raises(DataError, match=r"511\.9 MiB.* choose another --out"):
         RunFolder(tmp_path / "runs" / "1", resumed=False).claim(config, needed)

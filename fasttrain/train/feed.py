@@ -1,0 +1,24 @@
+"""What feeds a run: a loader of its training images and one of its validation images."""
+
+from __future__ import annotations
+
+from fasttrain.config import RunConfig
+from fasttrain.data import loaders
+from fasttrain.data.batch import BatchLoader, LoaderSpec
+from fasttrain.data.split import Split
+from fasttrain.processes import Processes
+from fasttrain.runtime import Runtime
+from fasttrain.shares import slice_count
+
+
+def build_loaders(config: RunConfig, runtime: Runtime, train: Split, val: Split,
+                  processes: Processes) -> tuple[BatchLoader, BatchLoader, str, str]:
+    """Returns both loaders, the name of their kind, and a line that says why it was chosen."""
+    lead = bool(config.mix) and slice_count(config.shards, processes.size) > 1
+    place = {"device": runtime.device, "threads": runtime.loader_threads, "rank": processes.rank,
+             "world_size": processes.size}
+    spec = LoaderSpec(train, config.batch_size, train=True, seed=config.seed, augment=config.augment,
+                      drop_last=config.drop_last, lead=lead, **place)
+    eval_spec = LoaderSpec(val, min(config.batch_size, len(val)), train=False, **place)
+    name, note = loaders.choose(config.loader, spec)
+    return loaders.build(name, spec), loaders.build(name, eval_spec), name, note
