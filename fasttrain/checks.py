@@ -74,6 +74,11 @@ def text(name: str, value: Any) -> str:
     return value
 
 
+def patterns(name: str, value: Any) -> str:
+    """Accepts patterns of names joined by commas."""
+    return ",".join(text(name, part.strip()) for part in text(name, value).split(","))
+
+
 def path(name: str, value: Any) -> str:
     """Accepts a path; it becomes absolute."""
     return str(Path(text(name, value)).expanduser().absolute())

@@ -25,6 +25,7 @@ from fasttrain.checks import (
     number,
     optional,
     path,
+    patterns,
     section,
     setting,
     text,
@@ -40,9 +41,11 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 # the keys that `fasttrain run` has a flag for; the others are reached by --set
-FLAGS = ("arch", "head", "stem", "weights", "recipe", "data", "loader", "classes", "limit_train", "limit_val",
-         "image_size", "epochs", "batch_size", "lr", "seed", "device", "threads", "precision", "compile", "out",
-         "resume")
+FLAGS = ("arch", "head", "stem", "weights", "freeze", "recipe", "data", "loader", "classes", "limit_train",
+         "limit_val", "image_size", "epochs", "batch_size", "lr", "seed", "device", "threads", "precision", "compile",
+         "out", "resume")
+# the keys whose values `--set` takes as they are: YAML reads 64:1.0 as 3841, in base 60, and *.bias as an alias
+VERBATIM = ("sizes", "freeze")
 # the check of each section
 SECTIONS = {
     "augment": section(Augment),
@@ -66,6 +69,7 @@ class RunConfig(Checked):
     head: str = setting(choice(references.heads), "origin", "classifier head")
     stem: str = setting(choice(("standard", "small")), "standard", "7x7/2 and max pool, or 3x3/1, 12x the work")
     weights: str | None = setting(optional(path), None, "start from these: a state dict (.pth, .safetensors) or a run")
+    freeze: str | None = setting(optional(patterns), None, "parameters that stay as they are: conv1.*,layer1.*")
     recipe: str = setting(recipe_name, "fast", "optimisation recipe; `original` is the original study's")
     data: str | None = setting(optional(text), None, "folder, zip, folder of .tar.xz parts, ImageFolder, or synthetic")
     loader: str = setting(choice(lambda: ["auto", *LOADERS.names()]), "auto", "how batches are made")
@@ -241,7 +245,7 @@ def parse_set(item: str) -> dict[str, Any]:
     if not equals or not path:
         raise ConfigError(f"--set {item}: needs the form key=value, such as augment.flip=random")
     try:
-        value = raw if path == "sizes" else yaml.safe_load(raw)  # YAML reads 64:1.0 as 3841, in base 60
+        value = raw if path in VERBATIM else yaml.safe_load(raw)
     except NOT_YAML:
         raise ConfigError(f"--set {item}: the value is not YAML") from None
     if path not in known_keys():

@@ -2,7 +2,9 @@
 
 import torch
 
+from fasttrain.config import RunConfig
 from fasttrain.errors import ConfigError
+from fasttrain.models.freeze import freeze
 from fasttrain.models.own import build_own
 from fasttrain.references import OWN, is_reference
 from fasttrain.registry import ARCHS, HEADS
@@ -36,6 +38,14 @@ def build_model(
         if head == OWN:
             raise ConfigError(f"head: {arch} has none of its own: choose one of {', '.join(HEADS.names())}")
         return ARCHS.load(arch)(HEADS.load(head), num_classes, stem)
+
+
+def new_network(config: RunConfig, num_classes: int) -> torch.nn.Module:
+    """Returns the network of a run as its seed draws it, with what the run freezes."""
+    model = build_model(config.arch, config.head, num_classes, config.image_size, config.stem, config.seed)
+    if config.freeze:
+        freeze(model, config.freeze)
+    return model
 
 
 def require_at_least(minimum: int, what: str, value: int) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from fasttrain.models.freeze import learning_norms
 from fasttrain.processes import Processes
 
 ALIGNED = 16  # elements, 64 bytes: fused kernels then read whole vectors
@@ -26,8 +26,8 @@ class Bucket:
 
     def __init__(self, model: nn.Module, count: int, own_slices: int):
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.statistics = [tensor for module in model.modules() if isinstance(module, _BatchNorm)
-                           for tensor in (module.running_mean, module.running_var) if tensor is not None]
+        self.statistics = [tensor for norm in learning_norms(model)
+                           for tensor in (norm.running_mean, norm.running_var) if tensor is not None]
         first = self.parameters[0]
         like = [*self.parameters, *self.statistics, first.new_empty(count)]
         starts = offsets([tensor.numel() for tensor in like])

@@ -12,7 +12,7 @@ from fasttrain.cores import cores
 from fasttrain.data.pack import open_splits
 from fasttrain.data.split import Split
 from fasttrain.errors import ConfigError
-from fasttrain.models import build_model
+from fasttrain.models import build_model, new_network
 from fasttrain.processes import ALONE, Processes
 from fasttrain.runtime import Runtime, resolve
 from fasttrain.shares import refuse_shares, slice_count
@@ -64,11 +64,11 @@ class Job:
     def room(self) -> int:
         """Returns the bytes that the checkpoints of a new run take, once nothing speaks against its network.
 
-        ConfigError or DataError for weights that it cannot start from.
+        ConfigError or DataError for weights that it cannot start from, ConfigError for what it cannot freeze.
         """
         config = self.config
         with torch.device("meta"):
-            model = build_model(config.arch, config.head, self.train.num_classes, config.image_size, config.stem)
+            model = new_network(config, self.train.num_classes)
         if config.weights:
             load_weights(model, config.weights)
         return disk_bytes(config, model)

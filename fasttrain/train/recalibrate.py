@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from fasttrain.data.batch import Batch
+from fasttrain.models.freeze import learning_norms
 from fasttrain.train.step import Step
 
 
 @torch.no_grad()
 def recalibrate(step: Step, batches: Iterable[Batch]) -> None:
     """Takes the statistics of the network that is evaluated anew: their mean over training batches at full size."""
-    norms = [module for module in step.evaluated.modules() if isinstance(module, _BatchNorm)]
+    norms = list(learning_norms(step.evaluated))
     kept = [norm.momentum for norm in norms]
     step.evaluated.train()
     for number, batch in enumerate(batches, 1):

@@ -11,7 +11,7 @@ import torch
 from fasttrain.config import RunConfig
 from fasttrain.data.batch import Batch
 from fasttrain.data.split import Split
-from fasttrain.models import build_model
+from fasttrain.models import new_network
 from fasttrain.runtime import Runtime, use_threads
 from fasttrain.train.step import Step
 
@@ -64,7 +64,7 @@ def race(counts: list[int], seconds: Callable[[int], float]) -> dict[int, float]
 
 def rehearsal(config: RunConfig, runtime: Runtime, split: Split) -> tuple[Step, Batch]:
     """Returns a step with a new network, and a full batch of the first images."""
-    model = build_model(config.arch, config.head, split.num_classes, config.image_size, config.stem, config.seed)
+    model = new_network(config, split.num_classes)
     count = min(config.batch_size, len(split))
     batch = Batch(torch.from_numpy(split.pixels[split.rows[:count]]), torch.from_numpy(split.labels[:count]),
                   torch.arange(count), count)

@@ -12,7 +12,8 @@ from fasttrain.config import RunConfig
 from fasttrain.data.batch import Batch
 from fasttrain.data.split import Split
 from fasttrain.errors import DivergedError, Interrupted
-from fasttrain.models import build_model
+from fasttrain.models import new_network
+from fasttrain.models.freeze import trained_count
 from fasttrain.models.own import fingerprint
 from fasttrain.processes import ALONE, Processes
 from fasttrain.runtime import Runtime, use_threads
@@ -69,10 +70,10 @@ class Trainer:
         self.notes = [*runtime.notes, loader_note]
         self.notes += [f"sizes: {size} px gets no whole epoch of {config.epochs} and is left out"
                        for size in left_out(config.sizes, config.epochs)]
-        model = build_model(config.arch, config.head, train_split.num_classes, config.image_size, config.stem,
-                            config.seed)
+        model = new_network(config, train_split.num_classes)
         self.origin = load_weights(model, config.weights) if config.weights and new else None
         self.notes += [self.origin] if self.origin else []
+        self.notes += [f"freeze: {trained_count(model):,} parameters are trained"] if config.freeze else []
         self.step = build_step(model, config, runtime, train_split, self.train_loader.plan, len(val_split), processes)
         self.saver, self.saved = Saver(checkpoints, config.save_every), None
         self.guard = Guard(self.step)

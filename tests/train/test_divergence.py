@@ -22,7 +22,7 @@ from tests.train.test_trainer import KillAt, assert_same_end, comparable, fit, m
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """A network of two convolutions, with dropout: a fault is one in any."""
-    monkeypatch.setattr(trainer_module, "build_model", lambda *_: network())
+    monkeypatch.setattr(trainer_module, "new_network", lambda *_: network())
 
 
 STEPS = 5  # of an epoch of `make_trainer`

@@ -62,7 +62,7 @@ def make_trainer(processes, model, folder=None, images=26, runtime=None, **chang
               "compile": "off", "augment": {"crop_padding": 2}, "drop_last": False, "threads": 1, **changes}
     train, val = make_split(images, SIZE), make_split(7, SIZE, name="val")
     config = fit_to_data(RunConfig(**values), len(train))
-    trainer_module.build_model = lambda *_: model
+    trainer_module.new_network = lambda *_: model
     checkpoints = folder and Checkpoints(folder)
     return Trainer(config, runtime or resolve(config), train, val, checkpoints, EventLog(), processes)
 

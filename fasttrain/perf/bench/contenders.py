@@ -9,7 +9,7 @@ from fasttrain.config import RunConfig
 from fasttrain.data import loaders
 from fasttrain.data.batch import LoaderSpec
 from fasttrain.data.split import Split
-from fasttrain.models import build_model
+from fasttrain.models import new_network
 from fasttrain.perf import ceilings
 from fasttrain.perf.cost import step_cost
 from fasttrain.perf.timeline import Timeline
@@ -61,8 +61,7 @@ class StepAlone:
             runtime = runtime.with_threads(*fastest_threads(config, runtime, split))
         spec = LoaderSpec(split, config.batch_size, train=True, augment=config.augment, device=runtime.device)
         self.batch = next(iter(loaders.build("constant", spec)))
-        if model is None:
-            model = build_model(config.arch, config.head, CLASSES, config.image_size, config.stem, config.seed)
+        model = new_network(config, CLASSES) if model is None else model
         self.step = Step(model, config, runtime, split, steps_per_epoch=1)
         warm_up(self.step, [self.batch], None, warn=refuse)
         untimed, self.steps = STEPS[runtime.device.type]

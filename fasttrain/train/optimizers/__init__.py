@@ -42,10 +42,10 @@ def parameter_groups(model: "torch.nn.Module", settings: Optimizer) -> list[dict
             {"params": vectors, "weight_decay": vector_decay}]
 
 
-def parameters(groups: list[dict[str, Any]]) -> Iterator["torch.Tensor"]:
-    """Yields the parameters of all groups."""
+def trained(groups: list[dict[str, Any]]) -> Iterator["torch.Tensor"]:
+    """Yields the parameters of all groups but the frozen ones, which need no state: they never have a gradient."""
     for group in groups:
-        yield from group["params"]
+        yield from (parameter for parameter in group["params"] if parameter.requires_grad)
 
 
 def build_optimizer(model: "torch.nn.Module", settings: Optimizer,

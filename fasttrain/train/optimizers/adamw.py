@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fasttrain.checks import boolean, number, setting
-from fasttrain.train.optimizers import Optimizer, parameters
+from fasttrain.train.optimizers import Optimizer, trained
 
 BELOW_ONE = 0.999999
 
@@ -25,7 +25,7 @@ class AdamW(Optimizer):
 
         optimizer = torch.optim.AdamW(groups, lr=lr, betas=(self.beta1, self.beta2), eps=self.eps, fused=True,
                                       capturable=lr.is_cuda)
-        for parameter in parameters(groups):
+        for parameter in trained(groups):
             optimizer.state[parameter].update(
                 step=torch.zeros((), dtype=torch.float32, device=parameter.device),
                 exp_avg=torch.zeros_like(parameter), exp_avg_sq=torch.zeros_like(parameter))

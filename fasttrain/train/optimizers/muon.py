@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fasttrain.checks import boolean, integer, number, setting
-from fasttrain.train.optimizers import Optimizer, parameters
+from fasttrain.train.optimizers import Optimizer
 
 BELOW_ONE = 0.999999
 
@@ -40,7 +40,7 @@ class Muon(Optimizer):
     def build(self, groups, lr):
         from fasttrain.train.optimizers.orthogonal import OrthogonalMomentum
 
-        convolutions = [parameter for parameter in parameters(groups) if parameter.ndim > 2]
+        convolutions = [parameter for group in groups for parameter in group["params"] if parameter.ndim > 2]
         inside = set(convolutions[1:])
         body = {"momentum": self.momentum, "ratio": 1.0, "iterations": self.iterations,
                 "renormalize": self.renormalize}

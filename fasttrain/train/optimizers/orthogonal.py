@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fasttrain.runtime import native_bf16
+from fasttrain.train.optimizers import trained
 
 # of a x + b x^3 + c x^5, which repeated takes every singular value in (0, 1] to between 0.7 and 1.2
 A, B, C = 3.4445, -4.7750, 2.0315
@@ -26,9 +27,8 @@ class OrthogonalMomentum(torch.optim.Optimizer):
     def __init__(self, groups: list[dict[str, Any]], lr: Tensor):
         super().__init__(groups, {"lr": lr})
         self.dtype = torch.bfloat16 if native_bf16(lr.device) else torch.float32
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        for parameter in trained(self.param_groups):
+            self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
     @torch.no_grad()
     def step(self) -> None:

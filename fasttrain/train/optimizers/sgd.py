@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fasttrain.checks import boolean, number, setting
 from fasttrain.errors import ConfigError
-from fasttrain.train.optimizers import Optimizer, parameters
+from fasttrain.train.optimizers import Optimizer, trained
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,6 @@ class Sgd(Optimizer):
 
         optimizer = torch.optim.SGD(groups, lr=lr, momentum=self.momentum, nesterov=self.nesterov, fused=True)
         if self.momentum:  # torch would leave it uninitialised where the first step of fp16 overflows
-            for parameter in parameters(groups):
+            for parameter in trained(groups):
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return optimizer
