@@ -94,6 +94,7 @@ class RunConfig(Checked):
     mix: Mix | dict | None = setting(optional(SECTIONS["mix"]), None)
     clip: float = setting(number(0), 0.0, "a step whose gradients have a larger norm, all together, is scaled down to "
                           "this one; 0 is off")
+    patience: int = setting(integer(0, 100_000), 0, "this many epochs without a higher val_top1 end a run; 0 is off")
     recalibrate: int | None = setting(optional(integer(0, 10_000)), None, "training batches at full size that give "
                                       "BatchNorm's statistics for validation after an epoch on smaller ones; 0 is off")
     ema: float | None = setting(optional(number(0, 0.999999)), None,

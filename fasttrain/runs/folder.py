@@ -8,6 +8,7 @@ from fasttrain.errors import ConfigError, DataError, FasttrainError
 from fasttrain.runs.settings import PLACE, differing_key, recovered_config, saved_config, write_config
 from fasttrain.storage import OUT, Busy, Lock, need_space
 from fasttrain.train.checkpoint import Checkpoints
+from fasttrain.train.rows import read_rows, stopped_early
 
 
 class Taken(ConfigError):
@@ -136,7 +137,9 @@ def newest_unfinished(parent, config):
     for path in sorted(numbered(parent), key=lambda p: int(p.name), reverse=True):
         try:
             epochs = Checkpoints(path / "checkpoints").epochs()
-            if epochs is not None and epochs < config.epochs and not differing_key(recovered_config(path)[0], config):
+            if epochs is None or epochs >= config.epochs or stopped_early(read_rows(path / "metrics.jsonl")):
+                continue
+            if not differing_key(recovered_config(path)[0], config):
                 return path
         except FasttrainError:
             continue

@@ -28,6 +28,7 @@ from fasttrain.train.build import Job, build
 from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.events import EventLog, Finish, Sink, Start
 from fasttrain.train.interrupt import StopFlag
+from fasttrain.train.metrics import prediction_table
 from fasttrain.train.recovery import recover
 from fasttrain.train.rows import Row
 from fasttrain.train.status import DIVERGED, DONE, FAILED, INTERRUPTED
@@ -232,7 +233,13 @@ def summarize(trainer: Trainer, status: str, started: float) -> Finish:
         images_per_second=median(rows, "images_per_second"), data_wait_fraction=median(rows, "data_wait_fraction"),
         mfu=utilization(trainer.step, rows) if status == DONE else None,
         compile_seconds=trainer.step.compile_seconds, peak_memory_bytes=peak_memory_bytes(trainer.runtime.device),
-        confusion=trainer.confusion, predictions=trainer.predictions())
+        confusion=trainer.confusion, predictions=predictions(trainer))
+
+
+def predictions(trainer: Trainer) -> np.ndarray | None:
+    """Returns `prediction_table` of the last evaluation; None before that."""
+    labels, predicted = trainer.val_loader.spec.split.labels, trainer.predicted
+    return None if predicted is None else prediction_table(labels, predicted)
 
 
 def median(rows: list[Row], key: str) -> float | None:

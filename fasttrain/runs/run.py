@@ -16,7 +16,7 @@ from fasttrain.environment import describe, optional
 from fasttrain.errors import DataError
 from fasttrain.runs.settings import saved_config
 from fasttrain.train.checkpoint import Checkpoints
-from fasttrain.train.rows import Row, begins_with, best_row, read_rows
+from fasttrain.train.rows import Row, begins_with, best_row, read_rows, stopped_early
 from fasttrain.train.status import DIVERGED, DONE, INTERRUPTED, TO_DO
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Run:
             return TO_DO
         if "diverged_step" in self.final or not math.isfinite(self.final["train_loss"] + self.final["val_loss"]):
             return DIVERGED
-        return DONE if len(self.rows) >= self.config.epochs else INTERRUPTED
+        return DONE if len(self.rows) >= self.config.epochs or stopped_early(self.rows) else INTERRUPTED
 
     @property
     def final(self):

@@ -92,12 +92,12 @@ def refuse_other(config: RunConfig, train: Split, val: Split) -> None:
 def status_of(config: RunConfig) -> str:
     """Returns how far the run of `config` is: DONE, DIVERGED, or one of UNFINISHED."""
     try:
-        status = load_run(config.out).status
+        run = load_run(config.out)
     except DataError:
         return TO_DO
-    if status == DONE and (saved_epochs(config) or config.epochs) < config.epochs:
+    if run.status == DONE and (saved_epochs(config) or len(run.rows)) < len(run.rows):
         return INTERRUPTED  # killed between its last row and its last checkpoint
-    return status
+    return run.status
 
 
 def saved_epochs(config: RunConfig) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fasttrain.config import RunConfig
 from fasttrain.data import loaders
-from fasttrain.data.batch import BatchLoader, LoaderSpec
+from fasttrain.data.batch import Batch, BatchLoader, LoaderSpec
 from fasttrain.data.split import Split
 from fasttrain.processes import Processes
 from fasttrain.runtime import Runtime
@@ -22,3 +22,9 @@ def build_loaders(config: RunConfig, runtime: Runtime, train: Split, val: Split,
     eval_spec = LoaderSpec(val, min(config.batch_size, len(val)), train=False, **place)
     name, note = loaders.choose(config.loader, spec)
     return loaders.build(name, spec), loaders.build(name, eval_spec), name, note
+
+
+def batch_at(loader: BatchLoader, epoch: int, index: int) -> Batch:
+    """Returns a batch of an epoch."""
+    loader.set_epoch(epoch, index)
+    return next(iter(loader))

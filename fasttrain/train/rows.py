@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+STOPPED = "stopped_early"
 
 # Keys whose values differ between two equal runs.
 MEASURED = ("images_per_second", "data_wait_fraction", "seconds", "save_seconds", "compile_seconds",
@@ -19,7 +20,8 @@ MEASURED = ("images_per_second", "data_wait_fraction", "seconds", "save_seconds"
 # them at `image_size`, where validation measures: without it, values suffer in epochs where the two differ.
 # `threads`: of the step, on the host.
 # Further keys, where there is something to tell: `rollbacks`, how often the run has gone back because it diverged, each
-# time to half the learning rate; `diverged_step`, in the last row of a run that ended so, the step at which it began.
+# time to half the learning rate; `diverged_step`, in the last row of a run that ended so, the step at which it began;
+# `stopped_early`, true in a row after which `patience` ended the run.
 # `save_seconds`: for how long training stood still to save, since the row before; `seconds` does not count it.
 COLUMNS = (
     "epoch", "step", "lr",
@@ -67,6 +69,18 @@ def begins_with(path: Path, rows: list[Row]) -> bool:
         return [json.loads(line) for line in lines] == [json.loads(row_to_json(row)) for row in rows]
     except (OSError, ValueError):
         return False
+
+
+def stopped_early(rows: list[Row]) -> bool:
+    """Whether `patience` ended a run after the last of its rows."""
+    return bool(rows) and rows[-1].get(STOPPED, False)
+
+
+def epochs_without_gain(rows: list[Row]) -> int:
+    """Returns how many epochs are since the best one, or since a run that goes on all the same was stopped early."""
+    best = best_row(rows)
+    begins = [row["epoch"] for row in rows if row.get(STOPPED)]
+    return rows[-1]["epoch"] - max([best["epoch"] if best else 0, *begins])
 
 
 def best_row(rows: list[Row]) -> Row | None:

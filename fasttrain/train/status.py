@@ -1,6 +1,6 @@
 """How a run stands: the one vocabulary of events, run folders, studies and reports."""
 
-DONE = "done"  # every epoch is trained
+DONE = "done"  # every epoch is trained, or `patience` ended the run
 DIVERGED = "diverged"  # the loss stopped being a finite number; training it again would end the same way
 INTERRUPTED = "interrupted"  # epochs are missing: a signal stopped the run, it was killed, or it is still running
 FAILED = "failed"  # an error ended the run

@@ -6,8 +6,6 @@ import itertools
 import signal
 from typing import Any
 
-import numpy as np
-
 from fasttrain.config import RunConfig
 from fasttrain.data.batch import Batch
 from fasttrain.data.split import Split
@@ -23,12 +21,12 @@ from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.compile import warm_up
 from fasttrain.train.divergence import Guard
 from fasttrain.train.events import Epoch, EventLog, Progress
-from fasttrain.train.feed import build_loaders
+from fasttrain.train.feed import batch_at, build_loaders
 from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.metrics import Pass
 from fasttrain.train.recalibrate import recalibrate
 from fasttrain.train.resume import refuse_other, same_shapes
-from fasttrain.train.rows import Row
+from fasttrain.train.rows import STOPPED, Row, epochs_without_gain, stopped_early
 from fasttrain.train.saver import Saver
 from fasttrain.train.schedules import learning_rate
 from fasttrain.train.slices import build_step
@@ -50,6 +48,7 @@ class Trainer:
         before: what an earlier process did of that epoch, see NOTHING: its speed is that of all its steps, where few
             steps after a resume would show how long the first one takes to warm up.
         rows: one for each complete epoch. best: their highest validation top-1, -1 before the first.
+        over: whether `patience` has ended the run; one that is made longer goes on.
         predicted: the class that the last evaluation gave each validation image, int64; None before it.
         confusion: counts of that, int64 [classes, classes], rows = truth.
         data: fingerprints of the images. facts: what checkpoints hold of the training split beside them.
@@ -79,10 +78,9 @@ class Trainer:
         self.guard = Guard(self.step)
         self.epoch = self.step_in_epoch = 0
         self.threads, self.before = runtime.threads, NOTHING
-        self.slowdown = None
-        if runtime.device.type == "cpu" and checkpoints:
-            self.slowdown = Slowdown(runtime.threads, checkpoints.folder.parent)
-        self.rows, self.best = [], -1.0
+        watched = runtime.device.type == "cpu" and checkpoints
+        self.slowdown = Slowdown(runtime.threads, checkpoints.folder.parent) if watched else None
+        self.rows, self.best, self.over = [], -1.0, False
         self.confusion = self.predicted = None
 
     def fit(self, stop: StopFlag | None = None) -> list[Row]:
@@ -96,7 +94,7 @@ class Trainer:
         if self.step_in_epoch == 0:
             self.guard.keep()
         try:
-            while self.epoch < self.config.epochs:
+            while not self.done:
                 trained = self.train_epoch(self.epoch, stop)
                 evaluated = self.evaluate(self.epoch)
                 began = self.guard.began(len(self.train_loader), evaluated.sums[0])
@@ -177,7 +175,14 @@ class Trainer:
         self.saver.seconds = 0.0
         self.epoch = epoch + 1
         self.rows.append(row)
+        if 0 < self.config.patience <= epochs_without_gain(self.rows) and not self.done:
+            row[STOPPED] = self.over = True
         return row
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.over or self.epoch == self.config.epochs
 
     def rates(self, epoch: int) -> list[float]:
         """Returns the learning rate of each step of an epoch."""
@@ -219,7 +224,7 @@ class Trainer:
         self.best = max(self.best, row["val_top1"])
         if better:
             self.save_as("best", "last")
-        elif self.epoch == self.config.epochs or self.saver.due(self.epoch):
+        elif self.done or self.saver.due(self.epoch):
             self.save_as("last")
 
     def save_as(self, *names: str) -> None:
@@ -237,7 +242,7 @@ class Trainer:
 
     def leave_if_asked(self, asked: int | None) -> None:
         """Saves and raises Interrupted after a signal. A run that is complete has nothing to leave."""
-        if not asked or self.epoch == self.config.epochs:
+        if not asked or self.done:
             return
         if self.step_in_epoch and self.guard.began(self.step_in_epoch) is not None:
             self.save_good()
@@ -247,26 +252,17 @@ class Trainer:
         raise Interrupted(f"{signal.Signals(asked).name}: saved after epoch {self.epoch} + {self.step_in_epoch} steps; "
                           f"continue with --resume {self.checkpoints.folder.parent}", asked)
 
-    def predictions(self) -> np.ndarray | None:
-        """Returns `prediction_table` of the last evaluation; None before that."""
-        labels, predicted = self.val_loader.spec.split.labels, self.predicted
-        return None if predicted is None else metrics.prediction_table(labels, predicted)
-
     def first_batch(self) -> Batch:
         """Returns the first training batch of the epoch that comes next."""
-        self.train_loader.set_epoch(self.epoch)
-        return next(iter(self.train_loader))
-
-    def last_batch(self) -> Batch:
-        """Returns the last training batch of that epoch."""
-        self.train_loader.set_epoch(self.epoch, len(self.train_loader) - 1)
-        return next(iter(self.train_loader))
+        return batch_at(self.train_loader, self.epoch, 0)
 
     def warm_up(self) -> None:
         """Compiles before the clocks start, for a short last batch too."""
         train, val = [], None
         if self.runtime.compile != "off":
-            train, val = [self.first_batch(), self.last_batch()], next(iter(self.val_loader))
+            last = len(self.train_loader) - 1
+            train = [batch_at(self.train_loader, self.epoch, index) for index in (0, last)]
+            val = next(iter(self.val_loader))
             if len(train[0].labels) == len(train[1].labels):
                 train.pop()
         warm_up(self.step, train, val, warn=lambda text: self.events.message(text, "warning"))
@@ -277,8 +273,8 @@ class Trainer:
         return {**self.step.state_dict(), **start, "rollbacks": self.guard.rollbacks,
                 "config": self.config.to_dict(), "data": self.data, **self.facts,
                 "epoch": self.epoch, "step_in_epoch": self.step_in_epoch, "threads": self.threads,
-                "processes": self.processes.size, "network": self.network,
-                "origin": self.origin, "before": self.before, "best": self.best, "rows": self.rows}
+                "processes": self.processes.size, "network": self.network, "origin": self.origin,
+                "before": self.before, "best": self.best, "rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from `state`; see `resume` for what is refused."""
@@ -294,6 +290,8 @@ class Trainer:
             self.origin = state["origin"]
             self.notes.append(self.origin)
         self.best, self.rows = state["best"], state["rows"]
+        longer = state["config"]["epochs"] < self.config.epochs
+        self.over = stopped_early(self.rows) and not self.step_in_epoch and not longer
 
     def close(self) -> None:
         self.train_loader.close()

@@ -21,6 +21,7 @@ from fasttrain.train import trainer as trainer_module
 from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.events import EventLog, Sink
 from fasttrain.train.interrupt import StopFlag
+from fasttrain.train.metrics import prediction_table
 from fasttrain.train.norm import restore_norms
 from fasttrain.train.rows import MEASURED
 from fasttrain.train.trainer import Trainer
@@ -265,7 +266,7 @@ def test_evaluation_counts_every_image_once(tmp_path):
     assert trainer.confusion.sum() == 7
     assert trainer.confusion.sum(1).tolist() == [3, 2, 2]
     assert row["val_top1"] == pytest.approx(100 * np.trace(trainer.confusion) / 7)
-    predictions = trainer.predictions()
+    predictions = prediction_table(trainer.val_loader.spec.split.labels, trainer.predicted)
     assert predictions["label"].tolist() == [0, 1, 2, 0, 1, 2, 0]
     assert row["val_top1"] == pytest.approx(100 * np.mean(predictions["label"] == predictions["predicted"]))
 

@@ -28,8 +28,9 @@ def write_card(folder: Path, run: Start, finish: Finish) -> None:
     Embeds the pictures that lie in the folder.
     """
     config = run.config
+    epochs = f"{len(finish.rows)} of {config.epochs} epochs"
     title = (f"# {config.variant}\n\n{run.parameters:,} parameters, trained on {wording.describe_data(run)}. "
-             f"Status: {finish.status}, {len(finish.rows)} of {config.epochs} epochs.")
+             f"Status: {finish.status}, {wording.early(run, finish) or epochs}.")
     parts = [front_matter(run, finish), title, "## Result\n\n" + result_table(finish.rows)]
     parts += [f"![{caption}]({name})" for name, caption in PICTURES if (folder / name).exists()]
     parts += [

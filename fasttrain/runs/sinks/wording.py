@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from fasttrain.format import count, duration, number, size
 from fasttrain.train.events import Finish, Start
+from fasttrain.train.rows import stopped_early
 from fasttrain.train.status import INTERRUPTED
 
 WIDTH = 80
@@ -36,6 +37,8 @@ def describe_recipe(run: Start) -> str:
     if config.label_smoothing:
         parts.append(f"label smoothing {config.label_smoothing:g}")
     parts += [f"{name} {value:g}" for name, value in asdict(config.mix).items() if value]
+    if config.patience:
+        parts.append(f"patience {config.patience}")
     if config.ema:
         parts.append(f"validation of weights averaged with decay {config.ema:g}")
     return f"{config.recipe}: " + ", ".join(parts)
@@ -111,6 +114,14 @@ def speed(finish: Finish) -> str:
             f"compiling {duration(finish.compile_seconds)}, peak memory {size(finish.peak_memory_bytes)}")
 
 
+def early(run: Start, finish: Finish) -> str:
+    """Returns why a run ended before its last epoch, if `patience` ended it."""
+    if not stopped_early(finish.rows):
+        return ""
+    return (f"ended after {len(finish.rows)} of {count(run.config.epochs, 'epoch')}: {run.config.patience} in a row "
+            "without a higher top-1")
+
+
 def finish_lines(run: Start, finish: Finish, width: int = WIDTH) -> list[str]:
     """Returns the block that closes a run, wrapped to `width` characters."""
     best, final = finish.best, finish.final
@@ -118,6 +129,7 @@ def finish_lines(run: Start, finish: Finish, width: int = WIDTH) -> list[str]:
     return block(f"{finish.status} in {duration(finish.seconds)}", [
         ("best", best and f"epoch {best['epoch']}: {scores(best)}"),
         ("final", final and f"epoch {final['epoch']}: {scores(final)}"),
+        ("early", early(run, finish)),
         ("speed", speed(finish)),
         ("folder", str(run.folder)),
         ("resume", again),

@@ -99,13 +99,17 @@ def refuse_changes(environment: dict) -> None:
 def fitted(config: RunConfig, category: Category) -> tuple[RunConfig, Split]:
     """Returns the config with numbers for batch size and rate, and the training images, packed.
 
-    Raises ConfigError for more epochs than the category allows, DataError for another set than Tiny-ImageNet's.
+    Raises ConfigError for what no record allows, or for more epochs than the category does, DataError for another set
+    than Tiny-ImageNet's.
     """
     train, _ = open_splits(config)
     if train.num_classes != ORIGINAL_CLASSES:
         raise DataError(f"--data {config.data}: has {train.num_classes} classes; records are on all "
                         f"{ORIGINAL_CLASSES} of Tiny-ImageNet")
     config = fit_to_data(config, len(train))
+    for name in ("weights", "patience"):
+        if getattr(config, name):
+            raise ConfigError(f"{name}: records are of whole runs from a start of their own: leave it out")
     if category.epochs and config.epochs > category.epochs:
         raise ConfigError(f"epochs: {config.epochs} are more than the {category.epochs} of {category.name}")
     return config, train
