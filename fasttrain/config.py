@@ -65,7 +65,7 @@ class RunConfig(Checked):
     own. Raises ConfigError on the first value that cannot work.
     """
 
-    arch: str = setting(references.arch, "resnet18", "backbone; or package.module:factory, FILE.py:factory")
+    arch: str = setting(references.arch, "resnet18", "backbone; or package.module:factory, FILE.py:factory, timm:NAME")
     head: str = setting(choice(references.heads), "origin", "classifier head")
     stem: str = setting(choice(("standard", "small")), "standard", "7x7/2 and max pool, or 3x3/1, 12x the work")
     weights: str | None = setting(optional(path), None, "start from these: a state dict (.pth, .safetensors) or a run")

@@ -88,8 +88,8 @@ def version(part: Part) -> str | None:
     return None
 
 
-def optional(module: str, who: str) -> ModuleType:
-    """Imports and returns a module of a package that not everybody needs.
+def optional(module: str, who: str, install: str | None = None) -> ModuleType:
+    """Imports and returns a module of a package that not everybody needs. install: the command for it, if not plain.
 
     Raises ConfigError that says who needs it and what installs it; a broken install raises more than ImportError.
     """
@@ -97,7 +97,7 @@ def optional(module: str, who: str) -> ModuleType:
         return importlib.import_module(module)
     except Exception as error:
         package = module.partition(".")[0]
-        raise ConfigError(f"{who}: {package} cannot be imported ({error}); {PIP} {package}") from None
+        raise ConfigError(f"{who}: {package} cannot be imported ({error}); {install or f'{PIP} {package}'}") from None
 
 
 def importable(parts: Iterable[Part]) -> set[str]:

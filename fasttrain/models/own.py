@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from fasttrain.errors import ConfigError
-from fasttrain.references import LIVE, OWN, is_reference
+from fasttrain.models.timm_network import timm_factory
+from fasttrain.references import LIVE, OWN, TIMM, is_reference
 from fasttrain.registry import HEADS
 
 given: dict[str, nn.Module | Callable[..., nn.Module]] = {}  # by name, what this process gave to `run(model=...)`
@@ -43,7 +44,12 @@ def build_own(reference: str, head: str, num_classes: int, image_size: int) -> n
     The factory gets the number of classes if it has a parameter `num_classes`. ConfigError in one line for one that is
     missing or fails, or whose network does not fit the head.
     """
-    net = call_factory(reference, num_classes)
+    if reference.startswith(f"{TIMM}:"):
+        make = timm_factory(reference, num_classes if head == OWN else 0)
+        with own_errors(reference, "fails"):
+            net = make()
+    else:
+        net = call_factory(reference, num_classes)
     if not isinstance(net, nn.Module):
         raise ConfigError(f"arch {reference}: returns {type(net).__name__}, not a torch.nn.Module")
     if next(net.parameters(), None) is None:
@@ -55,7 +61,7 @@ def build_own(reference: str, head: str, num_classes: int, image_size: int) -> n
             raise ConfigError(f"arch {reference}: returns {shown(shape)}, and --head own needs logits "
                               f"[B, {num_classes}]")
         return net
-    if len(shape) != 4:
+    if len(shape) != 4 or shape[-1] == getattr(net, "num_features", None) != shape[1]:  # such as Swin's [B, H, W, C]
         raise ConfigError(f"arch {reference}: returns {shown(shape)}, no feature map [B, C, H, W] for --head {head}; "
                           "a network that returns logits takes --head own")
     return WithHead(net, HEADS.load(head), shape[1], num_classes)
@@ -152,8 +158,8 @@ def own_errors(reference: str, what: str) -> Iterator[None]:
 
 
 def fingerprint(arch: str) -> str | None:
-    """Returns the sha256 of the file that holds the factory; None for a registered network, or for no file."""
-    if not is_reference(arch) or arch.startswith(f"{LIVE}:"):
+    """Returns the sha256 of the file that holds the factory; None for others' networks, or for no file."""
+    if not is_reference(arch) or arch.startswith((f"{LIVE}:", f"{TIMM}:")):
         return None
     file = getattr(load_module(arch), "__file__", None)
     return file and hashlib.sha256(Path(file).read_bytes()).hexdigest()
