@@ -1,0 +1,23 @@
+"""The examples do what they say."""
+
+import importlib.util
+from pathlib import Path
+
+from fasttrain import load_run
+from fasttrain.cli.main import main
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def test_fine_tuning_trains_goes_on_and_is_used(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec = importlib.util.spec_from_file_location("fine_tune", EXAMPLES / "fine_tune.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    codes = []
+    monkeypatch.setattr(example, "fasttrain", lambda *words: codes.append(main(words)))
+    example.main()
+    tuned = load_run("tuned")
+    assert codes == [0] * 6 and tuned.status == "done"
+    assert "weights resnet18.pth: 100 of 102 tensors; drawn anew: fc (another shape)" in tuned.facts["notes"]
+    assert Path("net.pt2").exists() and Path("profile/profile.html").exists()
