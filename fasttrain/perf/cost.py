@@ -10,6 +10,7 @@ fuse element-wise work add nothing for a ReLU or dropout and 2 for a residual ad
 import dataclasses
 import functools
 import math
+from collections.abc import Iterator
 
 import torch
 from torch.optim import Optimizer
@@ -46,30 +47,50 @@ def step_cost(step: Step, size: int | None = None) -> Cost:
     The state of a lazy optimizer counts after its first step.
     """
     config, runtime = step.config, step.runtime
+    frozen = frozenset(name.rpartition(".")[0] for name, parameter in step.model.named_parameters()
+                       if name.endswith("weight") and not parameter.requires_grad)
     cost = training_cost(config.arch, config.head, step.classes, size or step.size, config.stem, runtime.dtype,
-                         fused=runtime.compile != "off")
+                         fused=runtime.compile != "off", frozen=frozen)
     return dataclasses.replace(cost, weight_bytes=cost.weight_bytes + optimizer_bytes(step.optimizer))
 
 
 @functools.cache
 def training_cost(arch: str, head: str, num_classes: int, image_size: int, stem: str, dtype: torch.dtype,
-                  fused: bool) -> Cost:
-    """Returns the Cost of a variant without its optimizer. dtype: of activations; fused: see the rules above."""
-    return cost_of(summarize(arch, head, num_classes, image_size, stem), image_size, dtype, fused)
+                  fused: bool, frozen: frozenset[str] = frozenset()) -> Cost:
+    """Returns the Cost of a variant without its optimizer. dtype: of activations; fused: see the rules above.
+
+    frozen: names of the layers whose weights are not trained.
+    """
+    return cost_of(summarize(arch, head, num_classes, image_size, stem), image_size, dtype, fused, frozen)
 
 
-def cost_of(summary: Summary, image_size: int, dtype: torch.dtype, fused: bool) -> Cost:
-    """Returns the Cost of the network of a Summary at that image size, without its optimizer."""
-    first, pixels = summary.calls[0], 3 * image_size**2
+def cost_of(summary: Summary, image_size: int, dtype: torch.dtype, fused: bool,
+            frozen: frozenset[str] = frozenset()) -> Cost:
+    """Returns the Cost of the network of a Summary at that image size, without its optimizer. frozen: see above."""
+    pixels = 3 * image_size**2
     elements = sum(passes(call, fused) for call in summary.calls)
     flops = 3 * summary.flop_counter
-    if first.kind in PRODUCTS:  # nobody needs the gradient of the images
-        elements -= elements_of(first)
-        flops -= 2 * multiply_adds(first)
+    for call, gradients in needless(summary.calls, frozen):
+        elements -= gradients * elements_of(call)
+        flops -= gradients * 2 * multiply_adds(call)
     indices = 0 if fused else sum(2 * math.prod(call.output_shape) for call in summary.calls if call.kind == WINDOW)
     return Cost(flops=flops, bytes=elements * dtype.itemsize + indices * INDEX_BYTES + pixels * (1 + dtype.itemsize),
-                weight_bytes=3 * summary.parameters * dtype.itemsize,  # read forward and backward, gradient written
+                # read forward and backward, gradient written
+                weight_bytes=(3 * summary.parameters - sum(row.params for row in summary.rows if row.name in frozen))
+                * dtype.itemsize,
                 not_counted=tuple(summary.not_counted))
+
+
+def needless(calls: list[Row], frozen: frozenset[str]) -> Iterator[tuple[Row, int]]:
+    """Yields each product with how many of its two gradients nobody needs, those of its weights and of its input.
+
+    Nobody needs that of frozen weights, nor that of an input with nothing to train before it, such as the images.
+    """
+    trained = False
+    for call in calls:
+        if call.kind in PRODUCTS:
+            yield call, (call.name in frozen) + (not trained)
+        trained |= call.params > 0 and call.name not in frozen
 
 
 def passes(call: Row, fused: bool) -> int:
@@ -107,7 +128,7 @@ def optimizer_bytes(optimizer: Optimizer, fused: bool = False) -> int:
     """
     moved = 0
     for group in optimizer.param_groups:
-        for weight in group["params"]:
+        for weight in filter(lambda parameter: parameter.requires_grad, group["params"]):
             values = optimizer.state.get(weight, {}).values()
             state = [value for value in values if torch.is_tensor(value) and value.shape == weight.shape]
             held = sum(tensor.nbytes for tensor in state)

@@ -77,9 +77,12 @@ def _(x, weight, stride):
 
 def convolution_backward(ctx, grad):
     x, weight = ctx.saved_tensors
-    grad = grad.contiguous(memory_format=torch.channels_last)
-    grad_weight = (flat(grad).t() @ columns(x, ctx.stride)).view(len(weight), 3, 3, -1).permute(0, 3, 1, 2)
-    return torch.nn.grad.conv2d_input(x.shape, weight, grad, ctx.stride, 1), grad_weight, None
+    grad, grad_x, grad_weight = grad.contiguous(memory_format=torch.channels_last), None, None
+    if ctx.needs_input_grad[0]:
+        grad_x = torch.nn.grad.conv2d_input(x.shape, weight, grad, ctx.stride, 1)
+    if ctx.needs_input_grad[1]:
+        grad_weight = (flat(grad).t() @ columns(x, ctx.stride)).view(len(weight), 3, 3, -1).permute(0, 3, 1, 2)
+    return grad_x, grad_weight, None
 
 
 def keep_for_backward(ctx, inputs, output):

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from fasttrain import RunConfig
+from fasttrain.models import new_network
 from fasttrain.perf.cost import cost_of, optimizer_bytes, step_cost, training_cost, weight_share
 from fasttrain.perf.summary import summarize_model
 from fasttrain.runtime import resolve
@@ -43,6 +45,21 @@ def test_what_has_no_rule_is_named():
     network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.GELU(), nn.Flatten(), nn.Linear(8 * 16, 5))
     cost = cost_of(summarize_model(network, 4), 4, torch.float32, fused=True)
     assert cost.not_counted == ("GELU",)
+
+
+@pytest.mark.parametrize("frozen", ["conv1.*,bn1.*,layer1.*,layer2.*", "fc.*", "layer3.*,fc.weight"])
+def test_what_is_frozen_costs_no_gradient(frozen):
+    config = RunConfig(freeze=frozen, batch_size=2, lr=0.1, device="cpu", precision="fp32", compile="off")
+    step = Step(new_network(config, 3), config, resolve(config), make_split(4, 64), 1)
+    model = new_network(config, 3)
+    with FlopCounterMode(display=False) as counter:
+        model.eval()(torch.zeros(1, 3, 64, 64)).sum().backward()
+    found = step_cost(step)
+    assert found.flops == pytest.approx(counter.get_total_flops(), rel=0.01)
+    still = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
+    everything = sum(parameter.numel() for parameter in model.parameters())
+    network, optimizer = 4 * (3 * everything - still), 4 * 5 * (everything - still)
+    assert found.weight_bytes == pytest.approx(network + optimizer, rel=0.001)
 
 
 def make_optimizer(kind, **settings):
