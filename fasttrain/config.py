@@ -42,8 +42,8 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 # the keys that `fasttrain run` has a flag for; the others are reached by --set
 FLAGS = ("arch", "head", "stem", "weights", "freeze", "recipe", "data", "loader", "classes", "limit_train",
-         "limit_val", "image_size", "epochs", "batch_size", "lr", "seed", "device", "threads", "precision", "compile",
-         "out", "resume")
+         "limit_val", "val_fraction", "image_size", "epochs", "batch_size", "lr", "seed", "device", "threads", "precision",
+         "compile", "out", "resume")
 # the keys whose values `--set` takes as they are: YAML reads 64:1.0 as 3841, in base 60, and *.bias as an alias
 VERBATIM = ("sizes", "freeze")
 # the check of each section
@@ -76,6 +76,8 @@ class RunConfig(Checked):
     classes: int | None = setting(optional(integer(1)), None, "only the first K sorted classes")
     limit_train: int | None = setting(optional(integer(1)), None, "only N training images, balanced over classes")
     limit_val: int | None = setting(optional(integer(1)), None, "only N validation images, balanced over classes")
+    val_fraction: float | None = setting(optional(number(0, 0.99, above=True)), None,
+                                         "share of each class's images that validate, where the data has no val/")
     image_size: int = setting(integer(32, 512), 64, "side of the square images, in pixels")
     epochs: int | None = setting(optional(integer(1, 100_000)), None, "passes over the training images")
     sizes: str | None = setting(optional(size_plan.check), None,

@@ -80,6 +80,7 @@ SOURCES = Registry("source", {  # in the order in which they are asked whether a
     "directory": "fasttrain.data.sources.directory:DirectorySource",
     "zip": "fasttrain.data.sources.zip_archive:ZipSource",
     "tar": "fasttrain.data.sources.tar_parts:TarSource",
+    "flat": "fasttrain.data.sources.directory:FlatSource",
 })
 
 AUGMENTATIONS = Registry("augmentation", {  # in the order in which they are applied

@@ -114,6 +114,12 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
+def remove_temporaries(folder: Path) -> None:
+    """Removes what killed processes left of their `write_atomically`; the caller has the folder for itself."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def keep(path: Path, former: Path) -> None:
     """Gives the file at `path` the name `former` too, in place of what is there; a missing one is left alone.
 

@@ -9,8 +9,8 @@ from fasttrain.config import RunConfig
 from fasttrain.inference import SPLITS
 
 # the keys of a RunConfig that `eval` may set, beside `tta`; all others are those of the run
-CHANGES = ("data", "loader", "classes", "limit_train", "limit_val", "image_size", "batch_size", "device", "precision",
-           "compile")
+CHANGES = ("data", "loader", "classes", "limit_train", "limit_val", "val_fraction", "image_size", "batch_size",
+           "device", "precision", "compile")
 
 
 def add_flags(command: argparse.ArgumentParser) -> None:

@@ -10,7 +10,8 @@ from fasttrain.config import RunConfig
 from fasttrain.errors import FasttrainError
 from fasttrain.study.record.categories import CATEGORIES, category
 
-OWN = ("seed", "resume", "classes", "limit_train", "limit_val", "out")  # keys that a record decides itself
+# the keys that a record decides itself
+OWN = ("seed", "resume", "classes", "limit_train", "limit_val", "val_fraction", "out")
 
 
 def add_flags(command: argparse.ArgumentParser) -> None:

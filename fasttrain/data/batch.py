@@ -12,6 +12,7 @@ from fasttrain.config import Augment
 from fasttrain.cores import cores
 from fasttrain.data.augment import only, switched_on
 from fasttrain.data.augment.rest import Rest
+from fasttrain.data.mapped import MappedFiles
 from fasttrain.data.split import Split
 from fasttrain.shares import slice_start
 
@@ -117,6 +118,7 @@ class BatchLoader:
         own = list(itertools.takewhile(self.does.__contains__, wanted))
         self.augment = only(spec.augment, [wanted.pop(name) for name in own])
         self.rest = Rest(list(wanted.values()), spec.seed, spec.device) if wanted else None
+        self.files = MappedFiles(spec.split.pixels, spec.split.jpeg)
         self.epoch = 0
         self.start_step = 0
 
@@ -130,7 +132,7 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         order = self.plan.order(self.epoch)
         steps = [self.plan.step(order, step) for step in range(self.start_step, self.plan.steps)]
-        batches = self.load(self.epoch, steps)
+        batches = self.files.unaltered(self.load(self.epoch, steps))
         return self.rest.over(batches, self.epoch, steps) if self.rest else batches
 
     def load(self, epoch: int, steps: list[tuple[np.ndarray, int]]) -> Iterator[Batch]:

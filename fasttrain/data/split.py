@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fasttrain.errors import ConfigError
+from fasttrain.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +71,23 @@ def choose_rows(labels: np.ndarray, classes: int, limit: int | None = None, name
     chosen = labels[rows]
     turn = np.arange(len(rows)) - np.searchsorted(chosen, chosen)
     return np.sort(rows[np.lexsort((chosen, turn))[:limit]])
+
+
+def held_out(labels: np.ndarray, paths: list[str], fraction: float) -> np.ndarray:
+    """Returns which images validate: bool [N], `fraction` of each class to the nearest, but one at least, not all.
+
+    labels: int64 [N], ascending. paths: the images' names, whose hashes decide: images that come later change nothing
+    for those that were there, but for a few at the edge. Raises DataError for a class of one image.
+    """
+    found = np.zeros(len(labels), bool)
+    hashes = [hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest() for path in paths]
+    for first, count in zip(*np.unique(labels, return_index=True, return_counts=True)[1:], strict=True):
+        if count < 2:
+            raise DataError(f"{paths[first]}: the only image of its class: holding some out to validate takes two; "
+                            "add one, or remove the class")
+        rows = sorted(range(first, first + count), key=hashes.__getitem__)
+        found[rows[:min(max(1, round(fraction * count)), count - 1)]] = True
+    return found
 
 
 def view_fingerprint(pack_fingerprint: str, name: str, classes: int, limit: int) -> str:

@@ -33,6 +33,8 @@ def evaluate(checkpoint: str | Path, split: str = "val", **changes: Any) -> dict
     """
     choice(SPLITS)("split", split)
     trained = load_trained(checkpoint, changes.get("data"))
+    if "data" in changes:  # other data have a val/ of their own, or not
+        changes.setdefault("val_fraction", None)
     config = trained.config.replace(**{**changes, "ema": 0, "sizes": "off"})  # its weights are averaged already
     runtime = runtimes.resolve(config)
     images = open_images(trained, config, split)
@@ -59,7 +61,8 @@ def evaluate(checkpoint: str | Path, split: str = "val", **changes: Any) -> dict
 def open_images(trained: Trained, config: RunConfig, name: str) -> Split:
     """Returns the split `name` with the normalisation of the network; DataError where its classes are others."""
     pack = open_pack(open_source(config.data), config.image_size)
-    split = pack.split(name, config.classes, config.limit_train if name == "train" else config.limit_val)
+    limit = config.limit_train if name == "train" else config.limit_val
+    split = pack.split(name, config.classes, limit, config.val_fraction)
     if split.classes != trained.classes:
         known = set(trained.classes)
         stranger = next((c for c in split.classes if c not in known), None)

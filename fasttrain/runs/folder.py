@@ -6,7 +6,7 @@ from pathlib import Path
 from fasttrain.data.sources.directory import FOLDER
 from fasttrain.errors import ConfigError, DataError, FasttrainError
 from fasttrain.runs.settings import PLACE, differing_key, recovered_config, saved_config, write_config
-from fasttrain.storage import OUT, Busy, Lock, need_space
+from fasttrain.storage import OUT, Busy, Lock, need_space, remove_temporaries
 from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.rows import read_rows, stopped_early
 
@@ -38,6 +38,8 @@ class RunFolder:
                 need_space(disk, size, OUT)
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock.take()
+            for place in (self.path, self.checkpoints.folder):
+                remove_temporaries(place)
         except Busy as holder:
             raise Taken(f"{self.path}: another process is training here ({holder}); {OUT}") from None
         except OSError as error:

@@ -13,6 +13,7 @@ from torch import nn
 from fasttrain import launch
 from fasttrain.config import RunConfig
 from fasttrain.data.batch import Batch
+from fasttrain.data.mapped import tell_bus_errors
 from fasttrain.environment import versions
 from fasttrain.errors import DivergedError, Interrupted
 from fasttrain.format import count
@@ -61,6 +62,7 @@ def run(config: RunConfig, sinks: Iterable[Sink] | None = None, console: Sink | 
 def run_shared(config: RunConfig, processes: Processes, sinks: Iterable[Sink] | None, console: Sink | None,
                callbacks: Iterable[Sink]) -> Run:
     """Does what `run` says, in each of the processes that share the run."""
+    tell_bus_errors()
     started, first = time.monotonic(), processes.first
     processes.together(lambda: first and refuse(config))
     job = build_in_turn(config, processes)

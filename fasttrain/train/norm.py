@@ -5,6 +5,8 @@ units take a convolution in a millisecond. Here a layer takes two passes forward
 Results equal torch's own up to the rounding of their precision, with fewer roundings between.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -148,7 +150,8 @@ def matrix(x: Tensor | None, like: Tensor | None = None) -> np.ndarray:
     return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
 
 
-def affine(slope: Tensor, scale: Tensor, mean: Tensor, sums: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def gradient_terms(slope: Tensor, scale: Tensor, mean: Tensor, sums: Sequence[Tensor],
+                   count: int) -> tuple[Tensor, Tensor]:
     """Returns pull and push: the gradient of x is slope * g + pull * x + push.
 
     That is slope * (g - mean of g - x^ * mean of g * x^), with x^ = (x - mean) * scale; sums: of g and of g * x^.
@@ -176,7 +179,7 @@ class Norm(torch.autograd.Function):
         sums = torch.from_numpy(kernels().gradient_sums(*maps, mean.numpy()))
         sums[1] *= scale
         slope = weight * scale
-        pull, push = affine(slope, scale, mean, sums, len(maps[0]))
+        pull, push = gradient_terms(slope, scale, mean, sums, len(maps[0]))
         of_x = torch.empty_like(x)
         of_beside = torch.empty_like(x) if ctx.beside and ctx.relu else None
         kernels().spread_gradient(*maps, slope.numpy(), pull.numpy(), push.numpy(), matrix(of_x),
@@ -208,7 +211,7 @@ class NormReluPool(torch.autograd.Function):
         sums = torch.from_numpy(kernels().gradient_sums(*maps, matrix(highest), mean.numpy()))
         sums[1] *= scale
         slope = weight * scale
-        pull, push = affine(slope, scale, mean, sums, x.numel() // x.shape[1])
+        pull, push = gradient_terms(slope, scale, mean, sums, x.numel() // x.shape[1])
         of_x = torch.empty_like(x)
         kernels().unpool(*maps, matrix(window), matrix(x), slope.numpy(), pull.numpy(), push.numpy(), *x.shape[2:],
                             matrix(of_x))

@@ -13,8 +13,6 @@ def recover(checkpoints: Checkpoints, warn: Warn) -> State:
 
     Only for the process that has claimed the run. DataError where no checkpoint is whole.
     """
-    for stale in checkpoints.folder.glob(".*.tmp"):  # of a save that was killed
-        stale.unlink()
     listed = mend_manifest(checkpoints, warn)
     states, errors = checkpoints.load_all()
     used = newest(states, errors)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fasttrain.models.resnet import ResNet
+from fasttrain.train.norm import gradient_terms
 
 FOLD = 2  # pixels a side
 CHANNELS = 16  # of the folded image: twelve, and zeros up to what tensor cores take
@@ -97,8 +98,6 @@ class NormReluPool(torch.autograd.Function):
         normalized = (highest.float() - mean.view(-1, 1, 1)) * scale.view(-1, 1, 1)
         bias_gradient = gradient.float().sum((0, 2, 3))
         weight_gradient = (gradient.float() * normalized).sum((0, 2, 3))
-        # slope * (g - mean of g - x^ * mean of g * x^), with x^ = (x - mean) * scale
-        count = x.numel() // x.shape[1]
-        pull = -slope * scale * weight_gradient / count
-        push = -slope * bias_gradient / count - pull * mean
+        sums, count = (bias_gradient, weight_gradient), x.numel() // x.shape[1]
+        pull, push = gradient_terms(slope, scale, mean, sums, count)
         return unpool(x, gradient, window, slope, pull, push), weight_gradient, bias_gradient, None, None

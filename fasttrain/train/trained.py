@@ -88,7 +88,7 @@ def load_trained(path: str | Path, data: str | None = None) -> Trained:
 def facts_of_data(path: Path, config: RunConfig, fingerprints: dict[str, str], data: str | None) -> dict[str, Any]:
     """Returns `Split.facts` of the training images; DataError unless they are still those of the checkpoint."""
     pack = open_pack(open_source(data or config.data), config.image_size)
-    split = pack.split("train", config.classes, config.limit_train)
+    split = pack.split("train", config.classes, config.limit_train, config.val_fraction)
     if split.fingerprint != fingerprints["train"]:
         raise DataError(f"{path}: holds no class names, and the data is not what it was trained on: name that with "
                         "--data or in $FASTTRAIN_DATA")

@@ -9,7 +9,7 @@ from typing import Any
 from fasttrain.config import RunConfig
 from fasttrain.data.batch import Batch
 from fasttrain.data.split import Split
-from fasttrain.errors import DivergedError, Interrupted
+from fasttrain.errors import DataError, DivergedError, Interrupted
 from fasttrain.models import new_network
 from fasttrain.models.freeze import trained_count
 from fasttrain.models.own import fingerprint
@@ -45,8 +45,7 @@ class Trainer:
         step, train_loader, val_loader, loader_name; notes: lines on what every `auto` chose and why.
         epoch: how many are complete. step_in_epoch: steps done of the next one. threads: those of the epoch in
             progress; one that is resumed in its middle keeps its number to its end.
-        before: what an earlier process did of that epoch, see NOTHING: its speed is that of all its steps, where few
-            steps after a resume would show how long the first one takes to warm up.
+        before: what an earlier process did of that epoch, see NOTHING: its speed is that of all its steps.
         rows: one for each complete epoch. best: their highest validation top-1, -1 before the first.
         over: whether `patience` has ended the run; one that is made longer goes on.
         predicted: the class that the last evaluation gave each validation image, int64; None before it.
@@ -66,9 +65,8 @@ class Trainer:
         self.facts, self.network = train_split.facts, fingerprint(config.arch)
         self.train_loader, self.val_loader, self.loader_name, loader_note = build_loaders(
             config, runtime, train_split, val_split, processes)
-        self.notes = [*runtime.notes, loader_note]
-        self.notes += [f"sizes: {size} px gets no whole epoch of {config.epochs} and is left out"
-                       for size in left_out(config.sizes, config.epochs)]
+        self.notes = [*runtime.notes, loader_note, *(f"sizes: {size} px gets no whole epoch of {config.epochs} and is "
+                                                     "left out" for size in left_out(config.sizes, config.epochs))]
         model = new_network(config, train_split.num_classes)
         self.origin = load_weights(model, config.weights) if config.weights and new else None
         self.notes += [self.origin] if self.origin else []
@@ -106,6 +104,11 @@ class Trainer:
                 self.save(row)
                 self.guard.keep()
                 self.leave_if_asked(max(self.processes.all(stop.received or 0)))
+        except DataError:  # of the loader: the steps before it are whole
+            self.step_in_epoch = self.step.steps - self.epoch * len(self.train_loader)
+            if self.step_in_epoch < len(self.train_loader) and self.processes.size == 1:
+                self.save_unfinished()
+            raise
         finally:
             self.saver.wait()
         return self.rows
@@ -240,14 +243,18 @@ class Trainer:
             self.saver.save(("last",), {**self.state_dict(), **self.guard.good})
         self.saved = self.epoch, 0
 
-    def leave_if_asked(self, asked: int | None) -> None:
-        """Saves and raises Interrupted after a signal. A run that is complete has nothing to leave."""
-        if not asked or self.done:
-            return
+    def save_unfinished(self) -> None:
+        """Saves, as `last`, the state in the middle of an epoch, or the one before it if that diverged."""
         if self.step_in_epoch and self.guard.began(self.step_in_epoch) is not None:
             self.save_good()
         elif self.saved != (self.epoch, self.step_in_epoch):
             self.save_as("last")
+
+    def leave_if_asked(self, asked: int | None) -> None:
+        """Saves and raises Interrupted after a signal. A run that is complete has nothing to leave."""
+        if not asked or self.done:
+            return
+        self.save_unfinished()
         self.saver.wait()
         raise Interrupted(f"{signal.Signals(asked).name}: saved after epoch {self.epoch} + {self.step_in_epoch} steps; "
                           f"continue with --resume {self.checkpoints.folder.parent}", asked)
@@ -260,8 +267,7 @@ class Trainer:
         """Compiles before the clocks start, for a short last batch too."""
         train, val = [], None
         if self.runtime.compile != "off":
-            last = len(self.train_loader) - 1
-            train = [batch_at(self.train_loader, self.epoch, index) for index in (0, last)]
+            train = [batch_at(self.train_loader, self.epoch, index) for index in (0, len(self.train_loader) - 1)]
             val = next(iter(self.val_loader))
             if len(train[0].labels) == len(train[1].labels):
                 train.pop()

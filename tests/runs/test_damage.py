@@ -109,10 +109,11 @@ def test_a_run_goes_on_without_any_one_of_its_files(killed, folder, monkeypatch,
 
 
 def test_a_whole_folder_goes_on_without_a_warning(killed, folder, monkeypatch):
-    (folder / "checkpoints" / ".last.pt.1.tmp").write_bytes(b"of a save that was killed")
+    for name in ("checkpoints/.last.pt.1.tmp", ".results.csv.1.tmp"):
+        (folder / name).write_bytes(b"of a process that was killed")
     assert resume(folder, monkeypatch) == []
     assert comparable(read_rows(folder / "metrics.jsonl")) == comparable(killed[1])
-    assert not list((folder / "checkpoints").glob(".*"))
+    assert not list(folder.rglob("*.tmp"))
 
 
 def test_the_warning_says_what_was_used_and_what_was_lost(folder, monkeypatch):

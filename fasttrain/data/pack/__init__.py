@@ -20,13 +20,14 @@ from fasttrain.data.pack.build import SCHEMA, build_pack
 from fasttrain.data.pack.manifest import check_files, read_manifest, write_manifest
 from fasttrain.data.progress import tell
 from fasttrain.data.sources import Source, open_source
-from fasttrain.data.split import Split, choose_rows, class_count, view_fingerprint
+from fasttrain.data.split import Split, choose_rows, class_count, held_out, view_fingerprint
 from fasttrain.errors import ConfigError, DataError
 from fasttrain.storage import atomic_folder, cache_dir, locked, make_folder
 
 EMPTY = {
     "train": "add images below train/<class>/",
-    "val": "add val/images with val/val_annotations.txt (part 0 of the .tar.xz parts), or images below val/<class>/",
+    "val": "add val/images with val/val_annotations.txt (part 0 of the .tar.xz parts), or images below val/<class>/, "
+           "or hold some of each class out with --val-fraction 0.1",
 }
 
 
@@ -47,22 +48,32 @@ class Pack:
         """The files that packing left out, {"path": ..., "reason": ...} each."""
         return self.manifest.get("skipped", [])
 
-    def split(self, name: str, classes: int | None = None, limit: int | None = None) -> Split:
+    def split(self, name: str, classes: int | None = None, limit: int | None = None,
+              val_fraction: float | None = None) -> Split:
         """Returns "train" or "val" of the first `classes` sorted ids, at most `limit` images, balanced over classes.
 
+        val_fraction: the share of each class's training images that validate, see `held_out`; for a pack without val.
         Raises ConfigError for counts out of bounds and DataError where no image is left.
         """
         manifest = self.manifest
         classes = class_count(classes, len(manifest["classes"]))
-        labels = self._array(name, "labels")
+        if val_fraction is not None and manifest["counts"]["val"]:
+            raise ConfigError(f"--val-fraction {val_fraction:g}: {manifest['source']['location']} has images to "
+                              "validate on: leave it out")
+        folder = name if val_fraction is None else "train"
+        labels = self._array(folder, "labels")
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(manifest["classes"]):
-            raise DataError(f"{self.folder / name / 'labels.npy'}: damaged: {_remedy(self.folder)}")
-        rows = choose_rows(labels, classes, limit, name)
+            raise DataError(f"{self.folder / folder / 'labels.npy'}: damaged: {_remedy(self.folder)}")
+        candidates, view = np.arange(len(labels)), name
+        if val_fraction is not None:
+            candidates = np.flatnonzero(held_out(labels, self.paths("train"), val_fraction) == (name == "val"))
+            view = f"{name} of {val_fraction}"
+        rows = candidates[choose_rows(labels[candidates], classes, limit, name)]
         if not len(rows):
             raise DataError(f"{manifest['source']['location']}: no {name} images: {EMPTY[name]}")
         return Split(
             name=name,
-            pixels=self._array(name, "pixels"),
+            pixels=self._array(folder, "pixels"),
             rows=rows,
             labels=labels[rows],
             class_names=manifest["class_names"][:classes],
@@ -70,9 +81,9 @@ class Pack:
             image_size=manifest["image_size"],
             mean=tuple(manifest["mean"]),
             std=tuple(manifest["std"]),
-            jpeg=self._array(name, "jpeg") if manifest["jpeg"] else None,
-            offsets=self._array(name, "offsets") if manifest["jpeg"] else None,
-            fingerprint=view_fingerprint(self.fingerprint, name, classes, len(rows)),
+            jpeg=self._array(folder, "jpeg") if manifest["jpeg"] else None,
+            offsets=self._array(folder, "offsets") if manifest["jpeg"] else None,
+            fingerprint=view_fingerprint(self.fingerprint, view, classes, len(rows)),
         )
 
     def paths(self, name: str) -> list[str]:
@@ -129,7 +140,7 @@ def open_splits(config: RunConfig, on_message: Callable[[str], None] | None = No
     """Returns the training and the validation Split of a config, packed on first use; `on_message`: see `open_pack`."""
     pack = open_pack(open_source(config.data), config.image_size, on_message=on_message)
     limits = {"train": config.limit_train, "val": config.limit_val}
-    train, val = (pack.split(name, config.classes, limit) for name, limit in limits.items())
+    train, val = (pack.split(name, config.classes, limit, config.val_fraction) for name, limit in limits.items())
     return train, val
 
 

@@ -10,14 +10,15 @@ from fasttrain.storage import cache_dir
 
 __all__ = ["Item", "Source", "SourceIndex", "open_source"]
 
-EXPECTED = "expected train/ and val/, tiny-imagenet-200/, tiny-imagenet-200.zip or .tar.xz parts in it"
+EXPECTED = ("expected train/ and val/, a folder of images for each class, tiny-imagenet-200/, tiny-imagenet-200.zip "
+            "or .tar.xz parts in it")
 
 
 def open_source(location: str | os.PathLike | None = None) -> Source:
     """Returns the Source at `location`; nothing is read yet.
 
-    location: a data folder or one that holds it, a zip, a `.tar.xz` part or a folder of parts, `synthetic` or
-    `synthetic:classes=20,train=100,val=20,size=64,seed=0`. None: `$FASTTRAIN_DATA`, `./data`, then what
+    location: a data folder or one that holds it, a folder of classes, a zip, a `.tar.xz` part or a folder of parts,
+    `synthetic` or `synthetic:classes=20,train=100,val=20,size=64,seed=0`. None: `$FASTTRAIN_DATA`, `./data`, then what
     `fasttrain data fetch` brought. Raises DataError if nothing is there.
     """
     location = location or os.environ.get("FASTTRAIN_DATA")

@@ -7,27 +7,31 @@ from functools import cached_property
 from pathlib import Path
 
 from fasttrain.data.sources.base import Source, fingerprint_of
-from fasttrain.data.sources.layout import WNIDS, WORDS, is_wanted, read_layout
+from fasttrain.data.sources.layout import IMAGE_ENDINGS, WNIDS, WORDS, is_wanted, read_layout
 from fasttrain.errors import DataError
 
 FOLDER = "tiny-imagenet-200"
+VAL_FOLDERS = ("val", "validation", "valid", "test")  # the first that is there
 MAX_DEPTH = 8
 BLOCK = 1 << 16  # bytes; images of the usual sizes come in one
 
 
 class DirectorySource(Source):
-    """`tiny-imagenet-200/` or an ImageFolder tree below `root`. Names are scanned once, images read when asked for."""
+    """`tiny-imagenet-200/` or an ImageFolder tree below `root`. Names are scanned once, images read when asked for.
+
+    train, val: where their images lie below the root, such as "val/"; None where there are none.
+    """
 
     kind = "directory"
 
-    def __init__(self, root: Path):
-        self.location = str(root)
+    def __init__(self, root: Path, train: str = "train/", val: str | None = "val/"):
+        self.location, self.train, self.val = str(root), train, val
 
     @classmethod
     def find(cls, location):
         for root in (Path(location), Path(location) / FOLDER):
             if (root / "train").is_dir() or (root / "val").is_dir():
-                return cls(root)
+                return cls(root, val=next((f"{name}/" for name in VAL_FOLDERS if (root / name).is_dir()), "val/"))
         return None
 
     @cached_property
@@ -35,16 +39,20 @@ class DirectorySource(Source):
         """(name, size, mtime_ns) of every wanted file, in a fixed order."""
         root = Path(self.location)
         found = [(name, *_status(root / name, root / name)) for name in (WNIDS, WORDS) if (root / name).exists()]
-        for split in ("train", "val"):
+        for split in self.splits:
             if (root / split).is_dir():
-                _scan(root / split, f"{split}/", MAX_DEPTH, found)
+                _scan(root / split, split, MAX_DEPTH, found, self.splits)
         return found
+
+    @property
+    def splits(self):
+        return tuple(split for split in (self.train, self.val) if split is not None)
 
     def fingerprint(self):
         return fingerprint_of(self.files)
 
     def index(self):
-        return read_layout([name for name, _, _ in self.files], self.read, self.location)
+        return read_layout([name for name, _, _ in self.files], self.read, self.location, self.train, self.val)
 
     def read(self, name):
         """Returns the bytes of one file. Plain system calls from an open folder cost a third of `open`."""
@@ -65,10 +73,31 @@ class DirectorySource(Source):
         return handle
 
 
-def _scan(folder, prefix, depth, found, above=frozenset()):
+class FlatSource(DirectorySource):
+    """A folder of one folder of images for each class, without train/ and val/."""
+
+    kind = "flat directory"
+
+    @classmethod
+    def find(cls, location):
+        try:
+            classes = [folder for folder in Path(location).iterdir() if folder.is_dir() and holds_images(folder)]
+        except OSError:
+            return None
+        return cls(Path(location), "", None) if len(classes) > 1 else None
+
+
+def holds_images(folder):
+    """Returns whether images lie in a folder; not in those below it."""
+    with os.scandir(folder) as entries:
+        return any(entry.name.lower().endswith(IMAGE_ENDINGS) for entry in entries)
+
+
+def _scan(folder, prefix, depth, found, splits, above=frozenset()):
     """Appends (name, size, mtime_ns) of the wanted files below `folder` to `found`; names start with `prefix`.
 
-    above: (device, inode) of the folders that it lies in; a link back to one of them holds nothing new.
+    splits: as `is_wanted` takes them. above: (device, inode) of the folders that it lies in; a link back to one of
+    them holds nothing new.
     """
     subfolders, files = [], []
     try:
@@ -83,7 +112,7 @@ def _scan(folder, prefix, depth, found, above=frozenset()):
                 for entry in entries:
                     if entry.is_dir():
                         subfolders.append(entry.name)
-                    elif is_wanted(prefix + entry.name):
+                    elif is_wanted(prefix + entry.name, splits):
                         files.append((prefix + entry.name, *_status(entry, folder / entry.name)))
         finally:
             os.close(handle)
@@ -91,7 +120,7 @@ def _scan(folder, prefix, depth, found, above=frozenset()):
         raise DataError(f"{folder}: cannot read {error.filename or 'it'} ({error.strerror})") from error
     found += sorted(files)
     for name in sorted(subfolders) if depth else ():
-        _scan(folder / name, f"{prefix}{name}/", depth - 1, found, above)
+        _scan(folder / name, f"{prefix}{name}/", depth - 1, found, splits, above)
 
 
 def _status(file, path):

@@ -3,6 +3,8 @@
     wnids.txt, words.txt                          both optional
     train/<class>/.../<image>
     val/images/<image> + val/val_annotations.txt  (official)  or  val/<class>/.../<image>  (ImageFolder)
+
+In folders val/ may have another name, and <class>/.../<image> may lie at the root.
 """
 
 import re
@@ -17,41 +19,46 @@ IMAGE_ENDINGS = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tif
 DIGITS = re.compile(r"(\d+)")
 
 
-def is_wanted(name: str) -> bool:
+def is_wanted(name: str, splits: tuple[str, ...] = ("train/", "val/")) -> bool:
     """Returns whether `read_layout` looks at the file `name`, a path below the data's root."""
     if name.lower().endswith(IMAGE_ENDINGS):
-        return name.startswith(("train/", "val/")) and "/." not in name
+        return name.startswith(splits) and "/." not in f"/{name}"
     return name in TEXTS
 
 
-def read_layout(names: list[str], load: Callable[[str], bytes], location: str) -> SourceIndex:
-    """Returns the index of the wanted files `names`; `load` reads one of them; errors start with `location`."""
+def read_layout(names: list[str], load: Callable[[str], bytes], location: str, train: str = "train/",
+                val: str | None = "val/") -> SourceIndex:
+    """Returns the index of the wanted files `names`; `load` reads one of them; errors start with `location`.
+
+    train, val: what the names of their images start with; None where there are none.
+    """
     known = set(names)
 
     def lines(name):
         return load(name).decode("utf-8", "surrogateescape").splitlines() if name in known else []
 
-    train = _in_folders(names, "train/")
-    val_images = [name for name in names if name.startswith("val/images/")]
-    if val_images and "images" not in train.values():
-        val = _annotated(val_images, lines(ANNOTATIONS), location)
+    of_train = _in_folders(names, train)
+    val_images = [name for name in names if name.startswith("val/images/")] if val == "val/" else []
+    if val_images and "images" not in of_train.values():
+        of_val = _annotated(val_images, lines(ANNOTATIONS), location)
     else:
-        val = _in_folders(names, "val/")
-    classes = sorted({line.strip() for line in lines(WNIDS)} - {""}) or sorted(set((train or val).values()))
-    _check_classes(classes, train, val, location)
+        of_val = _in_folders(names, val)
+    classes = sorted({line.strip() for line in lines(WNIDS)} - {""}) or sorted(set((of_train or of_val).values()))
+    _check_classes(classes, of_train, of_val, location)
     words = {wnid: name.split(",")[0].strip() for wnid, _, name in (line.partition("\t") for line in lines(WORDS))}
     return SourceIndex(
         classes=classes,
         class_names=[printable(words.get(wnid) or wnid) for wnid in classes],
-        train=_items(train, classes, load),
-        val=_items(val, classes, load),
+        train=_items(of_train, classes, load),
+        val=_items(of_val, classes, load),
     )
 
 
 def _in_folders(names, split):
-    """Returns {image: class} of the images below `split`<class>/, such as train/cat/."""
-    images = [name for name in names if name.startswith(split) and name not in TEXTS]
-    return {name: name.split("/", 2)[1] for name in images if name.count("/") >= 2}
+    """Returns {image: class} of the images below `split`<class>/, such as train/cat/; {} for None."""
+    images = [name for name in names if split is not None and name.startswith(split) and name not in TEXTS]
+    below = {name: name.removeprefix(split) for name in images}
+    return {name: rest.split("/", 1)[0] for name, rest in below.items() if "/" in rest}
 
 
 def _annotated(images, lines, location):
