@@ -42,8 +42,8 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 # the keys that `fasttrain run` has a flag for; the others are reached by --set
 FLAGS = ("arch", "head", "stem", "weights", "freeze", "recipe", "data", "loader", "classes", "limit_train",
-         "limit_val", "val_fraction", "image_size", "epochs", "batch_size", "lr", "seed", "device", "threads", "precision",
-         "compile", "out", "resume")
+         "limit_val", "val_fraction", "image_size", "epochs", "batch_size", "lr", "seed", "device", "threads",
+         "precision", "compile", "out", "resume")
 # the keys whose values `--set` takes as they are: YAML reads 64:1.0 as 3841, in base 60, and *.bias as an alias
 VERBATIM = ("sizes", "freeze")
 # the check of each section
