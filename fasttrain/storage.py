@@ -74,9 +74,12 @@ def writing(path: Path, remedy: str = OUT) -> Iterator[None]:
 
 
 def make_folder(folder: Path, remedy: str = CACHE) -> None:
-    """Creates a folder and its parents if need be; DataError, ending in `remedy`, where that cannot be."""
+    """Creates a folder and its parents if need be, durably; DataError, ending in `remedy`, where that cannot be."""
     with writing(folder, remedy):
+        new = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
+        for path in new:
+            sync(path.parent)
 
 
 def need_space(folder: Path, size: int, remedy: str = CACHE) -> None:
@@ -176,6 +179,10 @@ def atomic_folder(folder: Path, remedy: str = CACHE) -> Iterator[Path]:
                 folder.rename(replaced)
             temporary.rename(folder)
             sync(folder.parent)
+    except BaseException:
+        if replaced.exists() and not folder.exists():
+            replaced.rename(folder)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)

@@ -51,6 +51,14 @@ def test_system_errors_become_one_line_that_ends_in_what_to_do(number, words):
         raise OSError(number, os.strerror(number))
 
 
+def test_the_names_of_new_folders_are_flushed_to_the_disk(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(storage, "sync", flushed.append)
+    for _ in range(2):
+        storage.make_folder(tmp_path / "a" / "b")
+    assert sorted(flushed) == [tmp_path, tmp_path / "a"] and (tmp_path / "a" / "b").is_dir()
+
+
 def test_need_space(tmp_path):
     storage.need_space(tmp_path, 1)
     with pytest.raises(DataError, match="needs 931322574.62 GiB"):
@@ -68,6 +76,17 @@ def test_atomic_folder_appears_whole_or_not_at_all(tmp_path):
             (folder / "file").write_text(text)
             assert text == "first" or (target / "file").read_text() == "first"
         assert (target / "file").read_text() == text and list(tmp_path.iterdir()) == [target]
+
+
+def test_atomic_folder_keeps_the_old_one_where_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    target, rename = tmp_path / "target", Path.rename
+    with storage.atomic_folder(target) as folder:
+        (folder / "file").write_text("old")
+    monkeypatch.setattr(Path, "rename", lambda path, to: (_ for _ in ()).throw(OSError(errno.EIO, "broken"))
+                        if path.name == "target.new.tmp" else rename(path, to))
+    with pytest.raises(DataError, match="broken"), storage.atomic_folder(target):
+        pass
+    assert (target / "file").read_text() == "old" and list(tmp_path.iterdir()) == [target]
 
 
 def test_atomic_folder_removes_what_a_killed_build_left(tmp_path):

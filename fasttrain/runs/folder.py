@@ -6,7 +6,7 @@ from pathlib import Path
 from fasttrain.data.sources.directory import FOLDER
 from fasttrain.errors import ConfigError, DataError, FasttrainError
 from fasttrain.runs.settings import PLACE, differing_key, recovered_config, saved_config, write_config
-from fasttrain.storage import OUT, Busy, Lock, need_space, remove_temporaries
+from fasttrain.storage import OUT, Busy, Lock, make_folder, need_space, remove_temporaries
 from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.rows import read_rows, stopped_early
 
@@ -36,7 +36,7 @@ class RunFolder:
             if not self.resumed:
                 disk = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.is_dir())
                 need_space(disk, size, OUT)
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path, OUT)
             self.lock.take()
             for place in (self.path, self.checkpoints.folder):
                 remove_temporaries(place)

@@ -17,7 +17,7 @@ from torch import nn
 from fasttrain import seal
 from fasttrain.config import RunConfig
 from fasttrain.errors import DataError
-from fasttrain.storage import write_atomically
+from fasttrain.storage import OUT, make_folder, write_atomically
 
 FORMAT = 2  # files of format 1 do not prove themselves
 NAMES = ("last", "previous", "best")
@@ -88,7 +88,7 @@ class Checkpoints:
 
     def save(self, names: str | tuple[str, ...], state: State) -> None:
         """Saves `state` (tensors and plain values) under one name, such as "last", or under several."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder, OUT)
         data, listed = serialize(state), self.manifest()
         for path in map(self.path, [names] if isinstance(names, str) else names):
             former = self.path("previous") if path.name == "last.pt" and path.exists() else None
