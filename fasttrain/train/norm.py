@@ -116,11 +116,15 @@ def batch_statistics(x: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 def scaled(x, weight, bias, beside, mean, scale, relu) -> Tensor:
     """Returns (x - mean) * scale * weight + bias, plus `beside`, not below zero where `relu` is set."""
-    slope = weight * scale
     out = torch.empty_like(x)
-    kernels().scale_add_relu(matrix(x), slope.numpy(), (bias - mean * slope).numpy(), matrix(beside, x), relu,
-                             matrix(out))
+    kernels().scale_add_relu(matrix(x), *line(weight, bias, mean, scale), matrix(beside, x), relu, matrix(out))
     return out
+
+
+def line(weight: Tensor, bias: Tensor, mean: Tensor, scale: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Returns slope and offset, [C]: (x - mean) * scale * weight + bias is slope * x + offset."""
+    slope = weight * scale
+    return slope.numpy(), (bias - mean * slope).numpy()
 
 
 def kernels():
@@ -161,6 +165,19 @@ def gradient_terms(slope: Tensor, scale: Tensor, mean: Tensor, sums: Sequence[Te
     return pull, -slope * of_bias / count - pull * mean
 
 
+def gradients(maps: Sequence[np.ndarray], weight: Tensor, mean: Tensor, scale: Tensor,
+              count: int) -> tuple[Tensor, Tensor, list[np.ndarray]]:
+    """Returns the gradients of weight and bias, and [slope, pull, push], of which that of x is made: all [C].
+
+    maps: the gradient, where it counts, and the x it belongs to, as `gradient_sums` takes them. count: pixels of x.
+    """
+    sums = torch.from_numpy(kernels().gradient_sums(*maps, mean.numpy()))
+    sums[1] *= scale
+    slope = weight * scale
+    terms = slope, *gradient_terms(slope, scale, mean, sums, count)
+    return sums[1], sums[0], [term.numpy() for term in terms]
+
+
 class Norm(torch.autograd.Function):
     """`scaled` with the statistics of the batch, which are functions of x too."""
 
@@ -176,15 +193,13 @@ class Norm(torch.autograd.Function):
         x, out, weight, mean, scale = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         maps = matrix(gradient), matrix(out, x), matrix(x)
-        sums = torch.from_numpy(kernels().gradient_sums(*maps, mean.numpy()))
-        sums[1] *= scale
-        slope = weight * scale
-        pull, push = gradient_terms(slope, scale, mean, sums, len(maps[0]))
+        of_weight, of_bias, terms = gradients(maps, weight, mean, scale, len(maps[0]))
         of_x = torch.empty_like(x)
         of_beside = torch.empty_like(x) if ctx.beside and ctx.relu else None
-        kernels().spread_gradient(*maps, slope.numpy(), pull.numpy(), push.numpy(), matrix(of_x),
-                                  matrix(of_beside, x))
-        return of_x, sums[1], sums[0], (of_beside if ctx.relu else gradient) if ctx.beside else None, None, None, None
+        kernels().spread_gradient(*maps, *terms, matrix(of_x), matrix(of_beside, x))
+        if ctx.beside and not ctx.relu:
+            of_beside = gradient
+        return of_x, of_weight, of_bias, of_beside, None, None, None
 
 
 class NormReluPool(torch.autograd.Function):
@@ -196,9 +211,8 @@ class NormReluPool(torch.autograd.Function):
         pooled, highest = (torch.empty(batch, channels, height // 2, width // 2, dtype=x.dtype,
                                        memory_format=torch.channels_last) for _ in range(2))
         window = torch.empty_like(pooled, dtype=torch.int8)
-        slope = weight * scale
-        kernels().pool(matrix(x), slope.numpy(), (bias - mean * slope).numpy(), height, width, matrix(pooled),
-                          matrix(highest), matrix(window))
+        kernels().pool(matrix(x), *line(weight, bias, mean, scale), height, width, matrix(pooled), matrix(highest),
+                       matrix(window))
         ctx.save_for_backward(x, pooled, highest, window, weight, mean, scale)
         return pooled
 
@@ -208,11 +222,7 @@ class NormReluPool(torch.autograd.Function):
         x, pooled, highest, window, weight, mean, scale = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         maps = matrix(gradient), matrix(pooled)
-        sums = torch.from_numpy(kernels().gradient_sums(*maps, matrix(highest), mean.numpy()))
-        sums[1] *= scale
-        slope = weight * scale
-        pull, push = gradient_terms(slope, scale, mean, sums, x.numel() // x.shape[1])
+        of_weight, of_bias, terms = gradients((*maps, matrix(highest)), weight, mean, scale, x.numel() // x.shape[1])
         of_x = torch.empty_like(x)
-        kernels().unpool(*maps, matrix(window), matrix(x), slope.numpy(), pull.numpy(), push.numpy(), *x.shape[2:],
-                            matrix(of_x))
-        return of_x, sums[1], sums[0], None, None
+        kernels().unpool(*maps, matrix(window), matrix(x), *terms, *x.shape[2:], matrix(of_x))
+        return of_x, of_weight, of_bias, None, None
