@@ -1,6 +1,8 @@
 """The examples do what they say."""
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 from fasttrain import load_run
@@ -21,3 +23,11 @@ def test_fine_tuning_trains_goes_on_and_is_used(tmp_path, monkeypatch):
     assert codes == [0] * 6 and tuned.status == "done"
     assert "weights resnet18.pth: 100 of 102 tensors; drawn anew: fc (another shape)" in tuned.facts["notes"]
     assert Path("net.pt2").exists() and Path("profile/profile.html").exists()
+
+
+def test_the_example_trains_on_photos_of_which_one_is_cut_off(tmp_path):
+    command = [sys.executable, str(EXAMPLES / "photos.py"), str(tmp_path / "photos")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).count("leaves out 1 of the data's files") == 2  # when packing, and when training
+    assert load_run(tmp_path / "photos-run").status == "done"

@@ -10,16 +10,17 @@ from collections import OrderedDict
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from fasttrain.models.freeze import norms
 
 COUNTER, AFTER = "num_batches_tracked", "running_var"
 
 
 def drop_counters(model: nn.Module) -> None:
     """Makes the BatchNorms of `model` count no more steps."""
-    for module in model.modules():
-        if isinstance(module, _BatchNorm) and module.momentum is not None:
-            module.num_batches_tracked = None
+    for norm in norms(model):
+        if norm.momentum is not None:
+            norm.num_batches_tracked = None
 
 
 def with_counters(state: dict[str, torch.Tensor], steps: int) -> dict[str, torch.Tensor]:

@@ -24,6 +24,12 @@ def build_loaders(config: RunConfig, runtime: Runtime, train: Split, val: Split,
     return loaders.build(name, spec), loaders.build(name, eval_spec), name, note
 
 
+def batches_to_see(loader: BatchLoader, epoch: int) -> list[Batch]:
+    """Returns a batch of each shape that an epoch has: its first one, and its last one if that is shorter."""
+    batches = [batch_at(loader, epoch, index) for index in (0, len(loader) - 1)]
+    return batches if len(batches[0].labels) != len(batches[1].labels) else batches[:1]
+
+
 def batch_at(loader: BatchLoader, epoch: int, index: int) -> Batch:
     """Returns a batch of an epoch."""
     loader.set_epoch(epoch, index)

@@ -21,7 +21,7 @@ from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.compile import warm_up
 from fasttrain.train.divergence import Guard
 from fasttrain.train.events import Epoch, EventLog, Progress
-from fasttrain.train.feed import batch_at, build_loaders
+from fasttrain.train.feed import batch_at, batches_to_see, build_loaders
 from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.metrics import Pass
 from fasttrain.train.recalibrate import recalibrate
@@ -69,8 +69,8 @@ class Trainer:
                                                      "left out" for size in left_out(config.sizes, config.epochs))]
         model = new_network(config, train_split.num_classes)
         self.origin = load_weights(model, config.weights) if config.weights and new else None
-        self.notes += [self.origin] if self.origin else []
-        self.notes += [f"freeze: {trained_count(model):,} parameters are trained"] if config.freeze else []
+        frozen = f"freeze: {trained_count(model):,} parameters are trained" if config.freeze else None
+        self.notes += filter(None, (self.origin, frozen))
         self.step = build_step(model, config, runtime, train_split, self.train_loader.plan, len(val_split), processes)
         self.saver, self.saved = Saver(checkpoints, config.save_every), None
         self.guard = Guard(self.step)
@@ -267,10 +267,7 @@ class Trainer:
         """Compiles before the clocks start, for a short last batch too."""
         train, val = [], None
         if self.runtime.compile != "off":
-            train = [batch_at(self.train_loader, self.epoch, index) for index in (0, len(self.train_loader) - 1)]
-            val = next(iter(self.val_loader))
-            if len(train[0].labels) == len(train[1].labels):
-                train.pop()
+            train, val = batches_to_see(self.train_loader, self.epoch), next(iter(self.val_loader))
         warm_up(self.step, train, val, warn=lambda text: self.events.message(text, "warning"))
 
     def state_dict(self) -> dict[str, Any]:

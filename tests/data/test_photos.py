@@ -1,9 +1,5 @@
 """A folder of images for each class: found, held out by name, and trained on with one file cut off."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -11,7 +7,6 @@ from fasttrain import RunConfig
 from fasttrain.data.pack import open_splits
 from fasttrain.data.sources import open_source
 from fasttrain.errors import ConfigError, DataError
-from fasttrain.runs.run import load_run
 from tests.data.packs import pack_of
 from tests.data.trees import image_folder
 
@@ -92,11 +87,3 @@ def test_a_run_and_its_evaluation_hold_out_the_same(photos, tmp_path, monkeypatc
     train, val = open_splits(config)
     assert (len(train), len(val)) == (32, 8)
     assert evaluate(tmp_path / "run")["val_loss"] == finished.rows[-1]["val_loss"]
-
-
-def test_the_example_trains_on_photos_of_which_one_is_cut_off(tmp_path):
-    example = Path(__file__).parents[2] / "examples" / "photos.py"
-    done = subprocess.run([sys.executable, str(example), str(tmp_path / "photos")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (done.stdout + done.stderr).count("leaves out 1 of the data's files") == 2  # when packing, and when training
-    assert load_run(tmp_path / "photos-run").status == "done"
