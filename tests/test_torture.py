@@ -10,6 +10,7 @@ import pytest
 from tests.torture import watch
 
 FEW = ("--kills", "12", "--faults", "60")
+ENOUGH = ("--kills", "12", "--faults", "500")  # to find what is broken on purpose
 
 
 def torture(tmp_path, *words):
@@ -29,10 +30,11 @@ def test_every_promise_holds(tmp_path):
 
 BREAKS = {
     "no flush": "storage.sync = lambda path: None",
+    "no sum": "seal.proves_itself = lambda data: True",
     "in place": "storage.write_atomically = in_place; checkpoint.write_atomically = in_place",
     "no flush of the folder": "storage.sync = lambda path: path.is_dir() or sync(path)",
 }
-FINDS = {"no flush": "power", "in place": "kills", "no flush of the folder": "power"}
+FINDS = {"no flush": "power", "no sum": "damage", "in place": "kills", "no flush of the folder": "power"}
 
 
 @pytest.mark.parametrize("name", BREAKS)
@@ -55,7 +57,7 @@ def in_place(path, content, remedy="", former=None):
 
 
 {BREAKS[name]}
-sys.exit(main({["--out", str(tmp_path), *FEW, "--only", FINDS[name]]!r}))
+sys.exit(main({["--out", str(tmp_path), *ENOUGH, "--only", FINDS[name]]!r}))
 """
     script = tmp_path / "broken.py"
     script.write_text(program)

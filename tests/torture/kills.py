@@ -81,7 +81,9 @@ def ending(subject, last: Ended, expected: tuple) -> str | None:
 
 
 def leftovers(subject) -> str | None:
-    return f"left: {', '.join(found)}" if (found := subject.left()) else None
+    """Returns which temporary files lie about; None for none."""
+    found = sorted(str(path) for path in subject.folder.rglob("*.tmp"))
+    return f"left: {', '.join(found)}" if found else None
 
 
 def kill_packs(tally: Tally, count: int, seed: int, place: Path, tree: Path) -> None:

@@ -22,7 +22,7 @@ def soak_loaders(tally: Tally, steps: int, place: Path) -> None:
     """Takes `steps` batches of each loader that is installed here."""
     place.mkdir(parents=True, exist_ok=True)
     for name in LOADERS:
-        ended = child(lambda name=name: soak(name, steps), place / name)
+        ended = child(lambda name=name: print(soak(name, steps)) or 0, place / name)
         told = ended.text.strip().splitlines()[-1] if ended.text.strip() else f"ended with {ended.code}"
         if told.startswith("missing"):
             tally.counts[f"{name} is not installed"] += 1
@@ -31,13 +31,13 @@ def soak_loaders(tally: Tally, steps: int, place: Path) -> None:
         tally.check(name, None if told == "constant" else told)
 
 
-def soak(name: str, steps: int) -> int:
+def soak(name: str, steps: int) -> str:
+    """Takes so many batches of a loader; returns what grew, "constant", or that the loader is missing."""
     split = make_split(96, 16)
     try:
         loader = loaders.build(name, LoaderSpec(split, 16, train=True))
     except FasttrainError as error:
-        print("missing:", error)
-        return 0
+        return f"missing: {error}"
     epoch, before = 0, {}
     for taken in range(steps):
         if taken % len(loader) == 0:
@@ -53,8 +53,7 @@ def soak(name: str, steps: int) -> int:
               for key in ("descriptors", "threads", "shared memory") if after[key] > before[key]]
     if grown > max(GROWTH * before["rss"], PATIENT_MIB << 20):
         faults.append(f"memory grew by {grown / 2**20:.1f} MiB")
-    print("; ".join(faults) or "constant")
-    return 0
+    return "; ".join(faults) or "constant"
 
 
 def held() -> dict[str, int]:

@@ -5,7 +5,6 @@ import hashlib
 import os
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from fasttrain.cli.main import main
@@ -19,6 +18,7 @@ from fasttrain.runs.sinks.console import console_sink
 from fasttrain.runs.sinks.files import FilesSink, LogSink
 from fasttrain.train.checkpoint import NAMES, Checkpoints
 from fasttrain.train.rows import MEASURED
+from tests.data.trees import image_folder
 
 NETWORK = Path(__file__).with_name("network.py")
 EPOCHS = 3
@@ -63,10 +63,6 @@ class Run:
             raise next(iter(errors.values()))
         return max((state["epoch"] for state in states.values()), default=0)
 
-    def left(self) -> list[str]:
-        """Returns temporary files that lie about."""
-        return [str(path) for path in self.folder.rglob("*.tmp")]
-
 
 class Pack:
     """Packing a small tree of images."""
@@ -83,9 +79,6 @@ class Pack:
         pack = open_pack(open_source(str(self.tree)), 32, cache=self.folder, on_message=lambda text: None)
         verify(pack)
         return (pack.fingerprint,)
-
-    def left(self) -> list[str]:
-        return [str(path) for path in (self.folder / "packs").glob("*.tmp")]
 
 
 class Report:
@@ -107,9 +100,6 @@ class Report:
                 raise FasttrainError(f"{path}: is cut off")
         return tuple(names)
 
-    def left(self) -> list[str]:
-        return [str(path) for path in self.folder.rglob("*.tmp")]
-
 
 def digest(state: dict) -> str:
     """Returns the sha256 of all tensors of a state."""
@@ -119,17 +109,11 @@ def digest(state: dict) -> str:
     return found.hexdigest()
 
 
-def draw_tree(folder: Path, classes: int = 2, images: int = 6) -> Path:
-    """Draws a folder of train/CLASS and val/CLASS with noise images of several sizes; returns it."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", images), ("val", 2)):
-        for label in range(classes):
-            place = folder / split / f"class{label}"
-            place.mkdir(parents=True, exist_ok=True)
-            for k in range(count):
-                pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
-                Image.fromarray(pixels).save(place / f"{k}.jpg", quality=90)
-    return folder
+def draw_tree(folder: Path, classes: int = 2) -> Path:
+    """Draws a small folder of train/CLASS and val/CLASS with images of 32 x 32; returns it."""
+    names = [f"{split}/class{label}/{number}.jpg" for split, count in (("train", 6), ("val", 2))
+             for label in range(classes) for number in range(count)]
+    return image_folder(folder, names, (32, 32))
 
 
 def readable(run: Run) -> list[str]:
