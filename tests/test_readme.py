@@ -26,7 +26,7 @@ SMALL = "synthetic:classes=10,train=4,val=2"
 # What makes any run one of seconds: the flag that comes last wins.
 CUT = ["--epochs", "1", "--limit-train", "20", "--limit-val", "20", "--batch-size", "10"]
 # Commands of a second or two, which run as printed; the others train, download, or start processes.
-CHEAP = ("summary", "completion", "data", "eval", "predict", "export", "report")
+CHEAP = ("summary", "completion", "data", "eval", "predict", "export", "report", "runs")
 SLOW = ("data fetch",)
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "ablate": "train every variant with several seeds and compare them",
     "record": "race for the least time to an accuracy, against the record that stands",
     "report": "compare runs that are there: tables, answers and plots from run folders",
+    "runs": "list run folders: sorted, filtered, with what differs between them",
     "eval": "measure a checkpoint on a split; what is not given is as in its run",
     "predict": "name what images show: the likeliest classes of each",
     "export": "write the network of a checkpoint for other programs to read",

@@ -1,5 +1,6 @@
 """The settings of a run: `config.yaml`, which proves itself, and how two runs' settings differ."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,12 @@ def differing_key(a: RunConfig, b: RunConfig, without: tuple[str, ...] = PLACE) 
     """Returns the first key in which two configs differ, with both values; or None. without: keys that may differ."""
     first, second = settings(a, without), settings(b, without)
     return next(((k, first[k], second[k]) for k in first if first[k] != second[k]), None)
+
+
+def varied(found: Sequence[dict[str, Any]], without: Collection[str] = PLACE) -> list[str]:
+    """Returns the keys in which flat settings differ, in their order. without: keys that do not matter."""
+    keys = dict.fromkeys(key for own in found for key in own if key not in without)
+    return [key for key in keys if any(own.get(key) != found[0].get(key) for own in found)]
 
 
 def write_config(folder: Path, config: RunConfig) -> None:

@@ -26,7 +26,7 @@ def scripts(tmp_path_factory):
 
 
 @pytest.mark.parametrize("line, offered", [
-    ("ru", {"run"}),
+    ("ru", {"run", "runs"}),
     ("run --he", {"--head", "--help"}),
     ("run --arch ", {"resnet18", "resnet50", *variants()}),
     ("run -a resnet18_m", {"resnet18_maxpool"}),
