@@ -242,17 +242,17 @@ def merge(values: dict[str, Any], extra: dict[str, Any], where: str) -> None:
             values[name] = value
 
 
-def parse_set(item: str) -> dict[str, Any]:
+def parse_set(item: str, flag: str = "--set") -> dict[str, Any]:
     """Returns "augment.flip=random" as {"augment": {"flip": "random"}}; the value is read as YAML."""
     path, equals, raw = item.partition("=")
     if not equals or not path:
-        raise ConfigError(f"--set {item}: needs the form key=value, such as augment.flip=random")
+        raise ConfigError(f"{flag} {item}: needs the form key=value, such as augment.flip=random")
     try:
         value = raw if path in VERBATIM else yaml.safe_load(raw)
     except NOT_YAML:
-        raise ConfigError(f"--set {item}: the value is not YAML") from None
+        raise ConfigError(f"{flag} {item}: the value is not YAML") from None
     if path not in known_keys():
-        raise ConfigError(f"--set {item}: {unknown('key', path, known_keys())}")
+        raise ConfigError(f"{flag} {item}: {unknown('key', path, known_keys())}")
     for name in reversed(path.split(".")):
         value = {name: value}
     return value

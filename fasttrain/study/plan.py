@@ -35,12 +35,20 @@ def plan(archs: list[str], heads: list[str], recipes: list[str], seeds: int, out
             for arch in archs:
                 for head in heads:
                     own = {"arch": arch, "head": head, "recipe": recipe, "seed": seed}
-                    config = RunConfig.load(files, {**(flags or {}), **own, "resume": "auto", "out": "study"}, sets)
-                    for key, value in {**own, "resume": "auto", "out": "study"}.items():
-                        if getattr(config, key) != value:
-                            raise ConfigError(f"--set {key}={getattr(config, key)}: a study sets {key} itself")
+                    config = shared_config(files, flags, own, sets)
                     configs.append(config.replace(out=str(run_folder(Path(out) / config.variant, recipe, seed))))
     return configs
+
+
+def shared_config(files: Iterable[str | Path], flags: dict[str, Any] | None, own: dict[str, Any],
+                  sets: Iterable[str]) -> RunConfig:
+    """Returns the RunConfig of one run of a study, whose `own` keys, and where it lives, are not the user's to set."""
+    own = {**own, "resume": "auto", "out": "study"}
+    config = RunConfig.load(files, {**(flags or {}), **own}, sets)
+    for key, value in own.items():
+        if getattr(config, key) != value:
+            raise ConfigError(f"--set {key}={getattr(config, key)}: a study sets {key} itself")
+    return config
 
 
 def run_folder(folder: Path, recipe: str, seed: int) -> Path:

@@ -54,26 +54,28 @@ def dry_run(configs: Sequence[RunConfig], folder: str | Path) -> list[str]:
     """Returns the plan as lines: the status of each run and how long it takes, from a few real steps of its variant."""
     configs, splits = prepared(configs)
     forecast, lines, left = Forecast(), [], []
-    for config in configs:
+    for config, own in zip(configs, splits, strict=True):
         told = status_of(config)
         if told in UNFINISHED:
             if not forecast.knows(config):
-                forecast.learn(config, run_seconds(Job(config, resolve(config), *splits).settled()))
+                forecast.learn(config, run_seconds(Job(config, resolve(config), *own).settled()))
             left.append(forecast.of(config) * (1 - (saved_epochs(config) or 0) / config.epochs))
             told = f"{told:<12} {duration(left[-1]):>8}"
         lines.append(f"{name(config):<32} {told}")
     return [*lines, f"{len(configs)} runs in {folder}: {len(left)} to train, about {duration(sum(left))}"]
 
 
-def prepared(configs: Sequence[RunConfig]) -> tuple[list[RunConfig], tuple[Split, Split]]:
-    """Returns the configs with numbers for batch size and rate, and the data's splits.
+def prepared(configs: Sequence[RunConfig]) -> tuple[list[RunConfig], list[tuple[Split, Split]]]:
+    """Returns the configs with numbers for batch size and rate, and the splits of the data of each.
 
     ConfigError where a run folder is taken, see `refuse_other`.
     """
-    splits = pack.open_splits(configs[0])
-    fitted = [fit_to_data(config, len(splits[0])) for config in configs]
-    for config in fitted:
-        refuse_other(config, *splits)
+    opened = {limit: pack.open_splits(configs[0].replace(limit_train=limit))
+              for limit in dict.fromkeys(config.limit_train for config in configs)}
+    splits = [opened[config.limit_train] for config in configs]
+    fitted = [fit_to_data(config, len(train)) for config, (train, _) in zip(configs, splits, strict=True)]
+    for config, own in zip(fitted, splits, strict=True):
+        refuse_other(config, *own)
     return fitted, splits
 
 
@@ -110,7 +112,7 @@ def saved_epochs(config: RunConfig) -> int | None:
 
 def name(config: RunConfig) -> str:
     """Returns what lines call a run, such as `resnet18_origin fast-0`."""
-    return f"{config.variant} {Path(config.out).name}"
+    return " ".join(Path(config.out).parts[-2:])
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from fasttrain.study.analysis.measures import learned_from
 from fasttrain.study.analysis.statistics import holm, percentile_interval, resamples, t_interval, t_quantile, t_within
 
 # P(|T| <= t) of 0.90, 0.95, 0.99: the table of Fisher and Yates, as in NIST/SEMATECH's e-Handbook, 1.3.6.7.2
@@ -77,3 +78,8 @@ def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+@pytest.mark.parametrize("classes, least", [(200, 1.5), (10, 30), (9, 100 / 3), (4, 43.75), (3, 50), (2, 62.5)])
+def test_what_counts_as_learned_can_be_reached_with_any_number_of_classes(classes, least):
+    assert learned_from(classes) == pytest.approx(least)

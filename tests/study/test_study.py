@@ -43,7 +43,7 @@ def reports(monkeypatch):
 @functools.cache
 def images():
     """The fingerprints of DATA."""
-    _, splits = study.prepared(configs("nowhere", heads=["origin"]))
+    _, (splits,) = study.prepared(configs("nowhere", heads=["origin"]))
     return {split.name: split.fingerprint for split in splits}
 
 
@@ -170,7 +170,7 @@ def test_the_plan_tells_states_and_time(tmp_path, monkeypatch):
 
 
 def test_a_few_real_steps_are_measured(tmp_path):
-    (config,), splits = study.prepared(configs(tmp_path, heads=["origin"], device="cpu"))
+    (config,), (splits,) = study.prepared(configs(tmp_path, heads=["origin"], device="cpu"))
     seconds, longer = (forecast.run_seconds(Job(config.replace(epochs=epochs), resolve(config), *splits))
                        for epochs in (config.epochs, 200))
     assert 0 < seconds < longer

@@ -11,9 +11,9 @@ from fasttrain.storage import write_atomically
 from fasttrain.study.analysis import original
 from fasttrain.study.analysis.answers import answers
 from fasttrain.study.analysis.claims import claims
-from fasttrain.study.analysis.compare import TIMES_CHANCE, Comparison, compare_group
+from fasttrain.study.analysis.compare import Comparison, compare_group
 from fasttrain.study.analysis.groups import Group, group_runs
-from fasttrain.study.analysis.measures import EARLY_SHARE, LEVEL_SHARE, METRICS
+from fasttrain.study.analysis.measures import EARLY_SHARE, LEARNED, LEVEL_SHARE, METRICS
 from fasttrain.study.analysis.sentences import tell
 from fasttrain.study.analysis.statistics import CONFIDENCE, REPLICATES, percentile_interval, t_interval
 from fasttrain.train.rows import finite
@@ -31,7 +31,7 @@ METHOD = (
     "Two variants can be told apart where the interval of their difference leaves out 0. Intervals and p are not "
     "corrected for the number of comparisons; p_holm is, over all comparisons of final top-1 under one recipe "
     "(Holm 1979).",
-    f"There is no verdict while the mean top-1 of either variant is below {TIMES_CHANCE} times that of guessing.",
+    f"There is no verdict while the mean top-1 of either variant is below {LEARNED}.",
     "Only finished runs count, and only runs with the same recipe, epochs and images are compared.",
     "Final means the last epoch; best means the epoch with the highest validation top-1, a choice that flatters a "
     "little.",
@@ -54,7 +54,7 @@ def build_ablation(runs: Sequence[Run], planned: Sequence[RunConfig] = (), left_
     groups, repeated = group_runs(runs)
     compared = [(group, compare_group(group)) for group in groups]
     return without_nan({
-        "runs": [*(run_row(run, group, failures.get(str(run.folder))) for group in groups for run in group.runs),
+        "runs": [*(run_row(run, group.label, failures.get(str(run.folder))) for group in groups for run in group.runs),
                  *(planned_row(config, failures.get(config.out)) for config in planned)],
         "variants": [row for group in groups for row in variant_rows(group)],
         "comparisons": [comparison_row(c) for _, found in compared for c in found.values()],
@@ -77,12 +77,12 @@ def write_ablation(ablation: dict, folder: str | Path) -> None:
     write_atomically(Path(folder) / "ablation.json", json.dumps(ablation, indent=1, allow_nan=False) + "\n")
 
 
-def run_row(run: Run, group: Group, failure: str | None) -> dict:
-    """Returns a run's row; `reason` tells why it is not done."""
+def run_row(run: Run, label: str, failure: str | None) -> dict:
+    """Returns a run's row; `reason` tells why it is not done. label: what its recipe is called."""
     config = run.config
     reasons = {DIVERGED: f"the loss was not finite in epoch {len(run.rows)}",
                INTERRUPTED: f"stands at epoch {len(run.rows)} of {config.epochs}"}
-    return {"arch": config.arch, "head": config.head, "stem": config.stem, "seed": config.seed, "recipe": group.label,
+    return {"arch": config.arch, "head": config.head, "stem": config.stem, "seed": config.seed, "recipe": label,
             "status": FAILED if failure else run.status, "reason": failure or reasons.get(run.status),
             "epochs": len(run.rows), "final": {key: run.final[key] for key in SHOWN},
             "best": {key: (run.best or run.final)[key] for key in SHOWN}, "folder": str(run.folder),

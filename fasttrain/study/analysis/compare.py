@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from fasttrain.runs.run import Run
 from fasttrain.study.analysis.groups import Group
-from fasttrain.study.analysis.measures import METRICS
+from fasttrain.study.analysis.measures import METRICS, learned_from
 from fasttrain.study.analysis.statistics import CONFIDENCE, Estimate, holm, percentile_interval, t_interval
 from fasttrain.train.status import DONE
 
-TIMES_CHANCE = 3
 PAIRED_T = "paired t over seeds"
 BOOTSTRAP = "paired bootstrap over validation images"
 EQUAL = "none: the difference is the same for every seed"
@@ -91,7 +92,7 @@ def compare(group: Group, arch: str, question: Question) -> Iterator[Comparison]
     if not seeds:
         return
     pairs = [(ours[seed], theirs[seed]) for seed in seeds]
-    weak, absent = too_weak(pairs, question, group.chance), missing(group, arch, question, seeds)
+    weak, absent = too_weak(pairs, question, group.classes), missing(group, arch, question, seeds)
     for metric in METRICS:
         estimate, method = estimate_difference(group, pairs, metric)
         estimate = estimate.within(-METRICS[metric].most, METRICS[metric].most)
@@ -101,24 +102,32 @@ def compare(group: Group, arch: str, question: Question) -> Iterator[Comparison]
 def estimate_difference(group: Group, pairs: Sequence[tuple[Run, Run]], metric: str) -> tuple[Estimate, str]:
     """Returns the Estimate of a - b from pairs of runs with the same seed, and its method."""
     differences = [group.scores(a)[metric] - group.scores(b)[metric] for a, b in pairs]
-    if len(pairs) > 1:
+    ours, theirs = (group.resampled(run).get(metric) if len(pairs) == 1 else None for run in pairs[0])
+    return estimate_mean(differences, None if ours is None or theirs is None else ours - theirs)
+
+
+def estimate_mean(differences: Sequence[float], replicates: np.ndarray | None) -> tuple[Estimate, str]:
+    """Returns the Estimate of a mean difference from that of each seed, and its method.
+
+    replicates: what a bootstrap over the validation images makes of the difference of a single seed; None without.
+    """
+    if len(differences) > 1:
         estimate = t_interval(differences)
         return estimate, PAIRED_T if estimate.low is not None else EQUAL
-    ours, theirs = (group.resampled(run).get(metric) for run in pairs[0])
-    if ours is not None and theirs is not None:
-        return percentile_interval(differences[0], ours - theirs), BOOTSTRAP
+    if replicates is not None:
+        return percentile_interval(differences[0], replicates), BOOTSTRAP
     return Estimate(differences[0]), NOTHING
 
 
-def too_weak(pairs: Sequence[tuple[Run, Run]], question: Question, chance: float | None) -> str:
+def too_weak(pairs: Sequence[tuple[Run, Run]], question: Question, classes: int | None) -> str:
     """Returns why nothing can be said while a variant hardly learned; "" where both did."""
-    if chance is None:
+    if classes is None:
         return "the number of classes is not known"
     for name, runs in zip(question.names, zip(*pairs, strict=True), strict=True):
         top1 = sum(run.final["val_top1"] for run in runs) / len(runs)
-        if top1 < TIMES_CHANCE * chance:
-            return (f"{name} reaches {top1:.1f} % top-1, less than {TIMES_CHANCE} times chance "
-                    f"({TIMES_CHANCE * chance:.3g} %)")
+        if top1 < learned_from(classes):
+            return (f"{name} reaches {top1:.1f} % top-1, less than the {learned_from(classes):.3g} % from which on a "
+                    "network counts as one that learned")
     return ""
 
 

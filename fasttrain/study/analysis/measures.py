@@ -11,6 +11,21 @@ from fasttrain.study.analysis.statistics import resamples
 
 LEVEL_SHARE = 0.9
 EARLY_SHARE = 0.3
+TIMES_CHANCE = 3
+SHARE = 0.25  # of the way from chance to 100 %
+
+
+def learned_from(classes: int) -> float:
+    """Returns the top-1 in percent from which on a network counts as one that learned.
+
+    TIMES_CHANCE times that of guessing; SHARE of the way from there to 100 % where that is less: with eight or fewer
+    classes, of which three times chance would be most of what is possible, or more.
+    """
+    chance = 100 / classes
+    return min(TIMES_CHANCE * chance, chance + SHARE * (100 - chance))
+
+
+LEARNED = (f"{TIMES_CHANCE} times that of guessing, or a quarter of the way from there to 100 %, whichever is lower")
 
 
 class Metric(NamedTuple):

@@ -8,7 +8,7 @@ from fasttrain import plotting
 from fasttrain.format import short
 from fasttrain.page import say
 from fasttrain.runs.sinks.confusion import class_accuracy, class_shares, confused_pairs
-from fasttrain.study.analysis.compare import TIMES_CHANCE
+from fasttrain.study.analysis.measures import learned_from
 from fasttrain.study.plots.variants import Study, Variant, labels, looks, only_finished
 from fasttrain.train.metrics import confusion_matrix
 
@@ -98,9 +98,9 @@ def draw_confused(study: Study, path: Path) -> str | None:
     plotting.legend_below(figure, handles)
     plotting.save_with_svg(figure, path)
     return (f"The {len(pairs)} most frequent errors (true class → predicted class) as a share of the true class's "
-            f"validation images, over all seeds, of variants above {TIMES_CHANCE} times chance.")
+            f"validation images, over all seeds, of variants from {learned_from(len(classes)):.3g} % top-1 on.")
 
 
 def has_learned(matrix: np.ndarray) -> bool:
     """Whether a confusion matrix tells more than chance: the errors of a variant that guesses say nothing."""
-    return matrix.trace() / matrix.sum() >= TIMES_CHANCE / len(matrix)
+    return 100 * matrix.trace() / matrix.sum() >= learned_from(len(matrix))
