@@ -137,11 +137,13 @@ class Checked:
 def section(parts: type[Checked] | Registry) -> Check:
     """Accepts a mapping of keys, or the instance made of it: of a class, or of the registered one that `name` chooses.
 
-    The check's attribute `key_names` returns the keys of all that may be chosen.
+    The check's attributes `classes` and `key_names` return all that may be chosen, and their keys.
     """
+    def classes():
+        return [parts] if isinstance(parts, type) else [parts.load(name) for name in parts.names()]
+
     def key_names():
-        classes = [parts] if isinstance(parts, type) else map(parts.load, parts.names())
-        return list(dict.fromkeys(key for cls in classes for key in cls.key_names()))
+        return list(dict.fromkeys(key for cls in classes() for key in cls.key_names()))
 
     def check(name, value):
         if isinstance(value, Checked) and value.prefix == f"{name}.":
@@ -156,5 +158,5 @@ def section(parts: type[Checked] | Registry) -> Check:
                                       + ", ".join(cls.key_names()[1:]))
                 raise ConfigError(unknown("key", f"{name}.{key}", [f"{name}.{known}" for known in cls.key_names()]))
         return cls(**value)
-    check.key_names = key_names
+    check.classes, check.key_names = classes, key_names
     return check

@@ -18,9 +18,11 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def print_answers(ablation: dict[str, Any], folder: Path) -> None:
-    """Prints the answers of a study, what was left out of it, and where it was written."""
+    """Prints the answers of a study, or what a ranking tells, what was left out of it, and where it was written."""
     for answer in ablation["answers"]:
         print(f"{answer['question']} [{answer['recipe']}] {answer['sentence']}")
+    for line in ablation.get("told", ()):
+        print(line)
     for line in ablation["left_out"]:
         print(f"left out: {line}", file=sys.stderr)
     print(f"written to {folder}: ablation.json, report.html, report.md")

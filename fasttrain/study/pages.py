@@ -6,9 +6,9 @@ from pathlib import Path
 from fasttrain import page
 from fasttrain.runs.run import Run
 from fasttrain.storage import write_atomically, writing
-from fasttrain.study import tables
+from fasttrain.study import ranking, tables
 from fasttrain.study.marks import compared, marks
-from fasttrain.study.plots import PLOTS, Plot, draw_plots
+from fasttrain.study.plots import PLOTS, Plot, draw_plots, draw_study
 from fasttrain.train.status import DONE
 
 PICTURES = "plots"  # the folder for them, beside the report
@@ -17,17 +17,21 @@ PICTURES = "plots"  # the folder for them, beside the report
 def write_report(ablation: dict, runs: Sequence[Run], folder: str | Path) -> Path:
     """Writes `report.html`, `report.md` and the PNG files in `plots/` into `folder`, made where needed; returns it.
 
-    ablation: see `build_ablation`. runs: those it was built from, which pictures, machine and versions are taken from.
+    ablation: see `choose.build`. runs: those it was built from, which pictures, machine and versions are taken from.
     DataError where a file cannot be written.
     """
     folder, recipes = Path(folder), {row["folder"]: row["recipe"] for row in ablation["runs"]}
     runs = [run for run in runs if str(run.folder) in recipes]  # without those that repeat another one
+    ranked = "settings" in ablation
     with writing(folder):
         (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-        plots = draw_plots(runs, folder / PICTURES, recipes, ablation["comparisons"])
+        if ranked:
+            plots = draw_study(ranking.drawn(ablation, runs), folder / PICTURES, ablation["comparisons"])
+        else:
+            plots = draw_plots(runs, folder / PICTURES, recipes, ablation["comparisons"])
         inlined = {plot.file: inline(folder / PICTURES / plot.file) for plot in plots}
-    shown = content(ablation, runs, folder, plots)
-    html, markdown = templates()
+    shown = (ranking.content if ranked else content)(ablation, runs, folder, plots)
+    html, markdown = templates("ranking" if ranked else "report")
     linked = {plot.file: f"{PICTURES}/{plot.file}" for plot in plots}
     write_atomically(folder / "report.html", html.render(shown, pictures=inlined))
     write_atomically(folder / "report.md", markdown.render(shown, pictures=linked))
@@ -60,14 +64,14 @@ def inline(path: Path):
     return Markup(path.with_suffix(".svg").read_text(encoding="utf-8"))
 
 
-def templates() -> tuple:
-    """Returns the templates of `report.html` and `report.md`; both escape every value that they are given."""
+def templates(name: str) -> tuple:
+    """Returns the templates of a report, as HTML and as Markdown; both escape every value that they are given."""
     html = page.environment("fasttrain.study")
     markdown = html.overlay(autoescape=False, finalize=escape_markdown)
     html.filters["unbroken"] = unbroken
     html.filters["verbatim"] = Verbatim
     html.filters["holds"] = {True: "yes", False: "no", None: "cannot tell"}.get
-    return html.get_template("report.html.j2"), markdown.get_template("report.md.j2")
+    return html.get_template(f"{name}.html.j2"), markdown.get_template(f"{name}.md.j2")
 
 
 def unbroken(sentence: str):

@@ -21,7 +21,8 @@ from fasttrain.runs.settings import differing_key, saved_config
 from fasttrain.runtime import resolve
 from fasttrain.storage import OUT, Busy, Lock
 from fasttrain.study import worker
-from fasttrain.study.analysis.ablation import build_ablation, write_ablation
+from fasttrain.study.analysis.ablation import write_ablation
+from fasttrain.study.analysis.choose import build
 from fasttrain.study.analysis.collect import find_folders, read_runs
 from fasttrain.study.forecast import Forecast, run_seconds
 from fasttrain.study.pages import write_report
@@ -214,7 +215,7 @@ class Study:
         absent = [config for config in self.configs if config.out not in known]
         planned = tuple(f"{config.out}:" for config in absent)
         left_out = [line for line in left_out if not line.startswith(planned)]
-        self.ablation = build_ablation(self.runs, absent, left_out, self.failures)
+        self.ablation = build(self.runs, absent, left_out, self.failures)
         write_ablation(self.ablation, self.folder)
 
 

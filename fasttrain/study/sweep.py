@@ -27,7 +27,7 @@ def sweep(varied: Iterable[Sequence[str]], pairs: bool, seeds: int, out: str, fi
     """
     axes = [axis(words) for words in varied]
     keys = [item.partition("=")[0] for changes in axes for item in changes[0]]
-    if twice := next((key for key in keys if keys.count(key) > 1), None):
+    if not pairs and (twice := next((key for key in keys if keys.count(key) > 1), None)):
         raise ConfigError(f"--vary {twice}: is varied twice; give all its values at once, {twice}=A,B")
     chosen = [(), *itertools.chain(*axes)] if pairs else [sum(parts, ()) for parts in itertools.product(*axes)]
     configs = {}  # by what they are: two ways to say the same are one run

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from fasttrain.runs.run import Run
 from fasttrain.study.plots import classes, curves, points
 from fasttrain.study.plots.differences import draw_differences
-from fasttrain.study.plots.variants import by_variant
+from fasttrain.study.plots.variants import Study, by_variant
 
 # name of the PNG file: (title, function of (study, path) that draws it and returns a caption, or None)
 PLOTS = {
@@ -40,7 +40,12 @@ def draw_plots(runs: Sequence[Run], folder: Path, recipes: dict[str, str],
     recipes: names of recipes by run folder, see `by_variant`. comparisons: those of ablation.json. Removes the picture
     of an earlier report that these runs have nothing for.
     """
-    study, plots = by_variant(runs, recipes), []
+    return draw_study(by_variant(runs, recipes), folder, comparisons)
+
+
+def draw_study(study: Study, folder: Path, comparisons: Sequence[dict]) -> list[Plot]:
+    """Does what `draw_plots` says, for runs that are sorted already."""
+    plots = []
     draws = {"differences": ("Differences", partial(draw_differences, comparisons)),
              **{name: (title, partial(draw, study)) for name, (title, draw) in PLOTS.items() if study}}
     for name in ("differences", *PLOTS):

@@ -17,6 +17,7 @@ STEP_TAG = "steps/train_loss"
 SEED = {"linewidth": 0.8, "alpha": 0.55}
 MEAN = {"linewidth": 2.4}
 BLOWN_UP = 5  # times the median: a loss above it wants a logarithmic scale
+LONG = 18  # letters of a name, of which three stand beside each other in a legend
 LINES = "Thin lines are single seeds, bold lines their mean. Runs that did not finish are thin and enter no mean."
 NATS = "cross-entropy (nats)"
 
@@ -28,12 +29,12 @@ def draw_train_loss(study: Study, path: Path) -> str:
     figure, axes = grid(study, kinds, "training loss")
     for (name, part), (*above, means) in zip(panels(study), axes, strict=True):
         draw_column(means, part, "train_loss")
-        plotting.dress_panel(means, f"{name}\nmean of each epoch", "epoch", NATS)
+        plotting.dress_panel(means, f"{name}\nmean of each epoch".strip(), "epoch", NATS)
         for raw in above:
             for variant in part:
                 line, = raw.plot(*steps[variant], color=variant.look.color, linewidth=0.7, alpha=0.8)
                 say(line, f"{variant.head}, seed {study[variant][0].config.seed}")
-            plotting.dress_panel(raw, f"{name}\nsingle steps of one seed", "epoch", NATS)
+            plotting.dress_panel(raw, f"{name}\nsingle steps of one seed".strip(), "epoch", NATS)
     finish(figure, study, axes, path)
     told = "Top: the loss of single training steps of each variant's first seed. Bottom: the" if kinds == 2 else "The"
     return (f"{told} mean loss over all training steps of each epoch. Where the recipe smooths labels, this loss "
@@ -61,7 +62,7 @@ def draw_accuracy(column: str, name: str, study: Study, path: Path) -> str:
     for (title, part), pair in zip(panels(study), axes, strict=True):
         for panel, split, told in zip(pair, ("train", "val"), ("training", "validation"), strict=True):
             draw_column(panel, part, f"{split}_{column}")
-            plotting.dress_panel(panel, f"{title}: {told}", "epoch", f"{name} (%)")
+            plotting.dress_panel(panel, f"{title}: {told}" if title else told, "epoch", f"{name} (%)")
     finish(figure, study, axes, path, one_scale=True)
     return f"{name.capitalize()} by epoch. Top: on the training images, while learning. Bottom: in validation. {LINES}"
 
@@ -117,7 +118,8 @@ def finish(figure, study: Study, axes: Sequence, path: Path, one_scale: bool = F
     if any(len(runs) > 1 or not finished(runs) for runs in study.values()):
         handles += [plotting.handle("one seed", color=plotting.DARK, **SEED),
                     plotting.handle("mean of the finished seeds", color=plotting.DARK, **MEAN)]
-    plotting.legend_below(figure, handles, columns=3 if figure.get_figwidth() < 8 else 5)
+    plotting.legend_below(figure, handles, columns=2 if max(map(len, heads)) > LONG else
+                          3 if figure.get_figwidth() < 8 else 5)
     plotting.save_with_svg(figure, path)
 
 

@@ -20,7 +20,7 @@ def draw_differences(comparisons: Sequence[dict], path: Path) -> str | None:
     rows = [row for row in comparisons if row["metric"] == "val_top1" and row["difference"] is not None]
     if not rows:
         return None
-    order = [question.text for question in QUESTIONS]
+    order = list(dict.fromkeys([*(question.text for question in QUESTIONS), *(row["question"] for row in rows)]))
     rows.sort(key=lambda row: order.index(row["question"]))
     figure = plotting.new_figure(6.4, 1.5 + 0.36 * max(7, len(rows)), "difference in final top-1")
     axes = figure.subplots()
@@ -29,13 +29,13 @@ def draw_differences(comparisons: Sequence[dict], path: Path) -> str | None:
     for place, row in enumerate(rows):
         draw_row(axes, place, row, order.index(row["question"]), reach)
     several = len({row["recipe"] for row in rows}) > 1
-    plotting.dress_panel(axes, x="points; to the right, what is named first is ahead", grid="x")
+    plotting.dress_panel(axes, x="points; right of 0, the first is ahead", grid="x")
     axes.set_yticks(range(len(rows)), [name(row, several) for row in rows], parse_math=False)
     axes.set(xlim=(-reach, reach), ylim=(len(rows) - 0.4, -0.6))
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0, pad=9)  # beside the arrows
     plotting.save_with_svg(figure, path)
-    return ("Difference in final validation top-1 between two heads with its 95 % interval; dotted where one seed "
+    return ("Difference in final validation top-1 between two of them with its 95 % interval; dotted where one seed "
             "gives an interval over the validation images alone. Filled: told apart, after correction for several "
             "comparisons. Gray: no verdict. An arrow stands where an interval goes on.")
 
@@ -51,7 +51,7 @@ def draw_row(axes, place: int, row: dict, number: int, reach: float) -> None:
     """Draws one difference with its interval, and arrows where that goes beyond the axis."""
     look = plotting.look(number)
     color = plotting.GRAY if row["verdict"] == "none" else look.color
-    told = f"{row['recipe']}: {row['sentence']}"
+    told = f"{row['recipe']}: {row['sentence']}".removeprefix(": ")
     if row["low"] is not None:
         low, high = np.clip((row["low"], row["high"]), -reach, reach)
         style = "-" if row["method"] == PAIRED_T else ":"
@@ -66,4 +66,6 @@ def draw_row(axes, place: int, row: dict, number: int, reach: float) -> None:
 def name(row: dict, several: bool) -> str:
     """Returns which two heads a row compares, and where."""
     where = f"{row['arch']}, {row['recipe']}" if several else row["arch"]
+    if not where:
+        return f"{row['a']}\n- {row['b']}"
     return f"{row['a']} - {row['b']}\n{where}"

@@ -46,7 +46,7 @@ def draw_pareto(study: Study, path: Path) -> str | None:
                 line, = panel.plot(times, accuracy, linewidth=1.3, alpha=0.7, **variant.look.line)
                 end, = panel.plot(times[-1], accuracy[-1], **variant.look.markers, **MARKERS)
                 for part in (line, end):
-                    say(part, f"{variant.backbone} {variant.head}: {accuracy[-1]:.1f} % after {times[-1]:.3g} {unit}")
+                    say(part, f"{variant.name}: {accuracy[-1]:.1f} % after {times[-1]:.3g} {unit}")
                 ends.append((times[-1], accuracy[-1]))
         dress_cost_panel(panel, textwrap.fill(recipe, 24) if len(axes) > 1 else "", f"time ({unit})")
         panel.locator_params(axis="x", nbins=max(3, 8 // len(axes)))
@@ -131,8 +131,10 @@ def draw_costs(study: Study, path: Path) -> str | None:
     study = worth_comparing(only_finished(study))
     if not study:
         return None
-    figure, axes = by_recipe(study, len(COSTS), "accuracy against cost")
     summaries = {variant: summary(runs[0]) for variant, runs in study.items()}
+    if all(variant.place is not None for variant in study) and len({id(found) for found in summaries.values()}) == 1:
+        return None  # settings of one network
+    figure, axes = by_recipe(study, len(COSTS), "accuracy against cost")
     for recipe, panels in axes.items():
         for panel, (name, unit, cost) in zip(panels, COSTS, strict=True):
             costs = {variant: cost(summaries[variant]) for variant in study if variant.recipe == recipe
@@ -142,7 +144,7 @@ def draw_costs(study: Study, path: Path) -> str | None:
             dress_cost_panel(panel, f"{textwrap.fill(recipe, 40)}\n{name}" if len(axes) > 1 else name, unit)
     draw_legend(figure, study)
     plotting.save_with_svg(figure, path)
-    unknown = [f"{variant.backbone} {variant.head} ({', '.join(found.not_counted)})"
+    unknown = [f"{variant.name} ({', '.join(found.not_counted)})"
                for variant, found in summaries.items() if found.not_counted]
     return ("Final validation top-1 against what a variant costs: parameters; operations, two for each multiply-add of "
             "convolutions and linear layers; bytes that the layers read and write one by one. Dashes are seeds, "
@@ -166,7 +168,7 @@ def draw_cost(axes, variant: Variant, cost: float, runs: list[Run], side: float)
 
     accuracy = [run.final["val_top1"] for run in runs]
     place = axes.transData + ScaledTranslation(side / 72, 0, axes.figure.dpi_scale_trans)
-    told = f"{variant.backbone} {variant.head}: {np.mean(accuracy):.1f} %, {cost:,.4g}"
+    told = f"{variant.name}: {np.mean(accuracy):.1f} %, {cost:,.4g}"
     axes.plot([cost] * len(accuracy), accuracy, "_", color=variant.look.color, markersize=9, alpha=0.8, transform=place)
     say(axes.plot(cost, np.mean(accuracy), **variant.look.markers, **MARKERS, transform=place)[0], told)
     axes.update_datalim([(cost, value) for value in accuracy])
@@ -195,7 +197,7 @@ def by_recipe(study: Study, rows: int, title: str) -> tuple:
 
 def draw_legend(figure, study: Study, *more) -> None:
     """Draws the markers of a study below its panels, with their lines where there are `more` handles."""
-    shown = {variant[1:]: variant.look for variant in study}
-    handles = [plotting.handle(" ".join(name), **look.markers | (look.line if more else {}),
+    shown = {variant.name: variant.look for variant in study}
+    handles = [plotting.handle(name, **look.markers | (look.line if more else {}),
                                **MARKERS | {"markersize": 8, "linewidth": 1.3}) for name, look in shown.items()]
-    plotting.legend_below(figure, [*handles, *more], columns=min(5, max(3, len({head for _, head in shown}))))
+    plotting.legend_below(figure, [*handles, *more], columns=min(5, max(3, len({variant.head for variant in study}))))

@@ -12,15 +12,26 @@ from fasttrain.train.status import DONE
 
 
 class Variant(NamedTuple):
-    """What is compared. backbone: the architecture, with its stem where that is not the standard one."""
+    """What is compared. backbone: the architecture, with its stem where that is not the standard one.
+
+    place: among settings of any kind, which have a name in place of a head, and neither backbone nor recipe.
+    """
 
     recipe: str
     backbone: str
     head: str
+    place: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Backbone and head."""
+        return f"{self.backbone} {self.head}".strip()
 
     @property
     def look(self) -> plotting.Look:
         """How the variant is drawn: colour, line, marker and hatch tell its head, the filling its backbone."""
+        if self.place is not None:
+            return plotting.look(self.place)
         return plotting.look(HEADS.place(self.head), ARCHS.place(self.backbone.split(" ")[0]))
 
 
@@ -44,10 +55,21 @@ def by_variant(runs: Sequence[Run], recipes: dict[str, str]) -> Study:
     return {variant: found[variant] for variant in order}
 
 
+def by_name(runs: Sequence[Run], names: dict[str, str]) -> Study:
+    """Returns the runs that finished an epoch by Variant, one for each of `names`, which are by run folder."""
+    places = {name: place for place, name in enumerate(dict.fromkeys(names.values()))}
+    found = {Variant("", "", name, place): [] for name, place in places.items()}
+    for run in sorted(runs, key=lambda run: run.config.seed):
+        if run.rows:
+            own = names[str(run.folder)]
+            found[Variant("", "", own, places[own])].append(run)
+    return {variant: own for variant, own in found.items() if own}
+
+
 def labels(study: Study) -> dict[Variant, str]:
     """Returns a name for each Variant: the recipe is part of it where there are several."""
     several = len(recipes(study)) > 1
-    return {v: f"{v.backbone} {v.head}" + (f", {v.recipe}" if several else "") for v in study}
+    return {v: v.name + (f", {v.recipe}" if several else "") for v in study}
 
 
 def looks(study: Study) -> dict[Variant, plotting.Look]:
