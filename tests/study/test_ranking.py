@@ -64,12 +64,14 @@ def test_the_recipes_own_setting_is_what_others_are_held_against(tmp_path):
 
 
 def test_of_many_keys_a_name_tells_those_that_differ_from_the_baseline(tmp_path):
-    changes = [{}, {"clip": 1.0}, {"ema": 0.99}, {"label_smoothing": 0.0}, {"tta": True}, {"lr": 0.3}]
+    changes = [{}, {"augment": {"crop_padding": 0}}, {"schedule": {"name": "step", "period": 9, "gamma": 0.5}},
+               {"ema": 0.99}, {"label_smoothing": 0.0}, {"tta": True}, {"lr": 0.3}]
     for number, change in enumerate(changes):
         make_run(tmp_path / str(number), "origin", final=80 + number, **change)
     found = build_from(tmp_path)
-    assert {own["name"] for own in found["settings"]} == {"baseline", "clip 1", "ema 0.99", "label_smoothing 0",
-                                                          "tta yes", "lr 0.3"}
+    assert {own["name"] for own in found["settings"]} == {
+        "baseline", "crop_padding 0", "schedule step, period 9, gamma 0.5", "ema 0.99", "label_smoothing 0", "tta yes",
+        "lr 0.3"}
     assert [own["name"] for own in found["settings"] if own["reference"]] == ["baseline"]
     assert {own["question"] for own in found["comparisons"]} == {"all settings"}
 
@@ -103,5 +105,5 @@ def test_the_report_of_three_rates_says_nothing_of_heads(tmp_path, capsys, monke
     for text in (html, markdown):
         assert "Which lr does best?" in text and "-15.0" in text and "interrupted" in text
         assert not any(word in text.lower() for word in ("pool", "alexnet", "resnet gain", "nan"))
-    assert html.index('aria-label="differences"') < html.index('aria-label="top1"') < html.index("<details>")
+    assert html.index('aria-label="differences"') < html.index('aria-label="top1"') < html.index("How to read")
     assert 'data-tip="lr 0.1, mean of 1 seed' in html and "lr 0.3, seed 1: interrupted" in html

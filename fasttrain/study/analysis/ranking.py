@@ -136,12 +136,20 @@ def name(setting: Setting, reference: Setting | None) -> str:
         values = {key: value for key, value in values.items() if value != reference.values[key]}
         if not values:
             return "baseline"
-    return ", ".join(f"{key.rpartition('.')[2]} {text(value)}" for key, value in values.items()) or "all runs"
+    return ", ".join(f"{short(key)} {text(value)}" for key, value in values.items() if value is not None) or "all runs"
 
 
 def text(value: Any) -> str:
     """Returns a value as it is shown."""
-    return f"{value:g}" if isinstance(value, float) else {None: "-", True: "yes", False: "no"}.get(value, str(value))
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "-" if value is None else {"True": "yes", "False": "no"}.get(str(value), str(value))
+
+
+def short(key: str) -> str:
+    """Returns a key without its section; the section alone of such as `optimizer.name`."""
+    section, _, inner = key.rpartition(".")
+    return section if inner == "name" else inner
 
 
 def together(found: Sequence[Setting]) -> list[list[str]]:
@@ -174,7 +182,7 @@ def effects(found: Sequence[Setting], factors: Sequence[Sequence[str]],
             pairs = [(a, b) for a, b in itertools.product(found, found)
                      if part(a) == value and part(b) == part(reference) and rest(a) == rest(b)]
             if len(pairs) > 1 and (compared := compare(pairs)):
-                key = factor[0].rpartition(".")[2]
+                key = short(factor[0])
                 yield Comparison(factor[0], f"{key} {text(value[0])}", f"{key} {text(part(reference)[0])}", *compared)
 
 
@@ -237,7 +245,7 @@ def told(found: Sequence[Setting], names: Sequence[str], reference: Setting | No
     apart = [row for row in every if row["settled"] in ("a", "b")]
     if every:
         lines.append(f"Of the {len(every)} others, {len(apart) or 'none'} can be told apart from "
-                     f"{names[found.index(reference)]}.")
+                     f"{names[found.index(reference)]}, the reference.")
     for row in (row for row in rows if row["question"] != "all settings"):
         verdict = {"a": f"{row['a']} is better than {row['b']}", "b": f"{row['b']} is better than {row['a']}",
                    "open": f"{row['a']} and {row['b']} cannot be told apart",
