@@ -60,9 +60,9 @@ def test_bad_arguments(capsys, words, says):
     assert_refused(call(capsys, *words), 2, says)
 
 
-COMMANDS = {"run", "ablate", "record", "report", "eval", "predict", "export", "bench loader", "bench step", "bench e2e",
-            "bench scale", "profile", "summary", "data fetch", "data pack", "data verify", "data info", "data preview",
-            "data synth", "env", "completion"}
+COMMANDS = {"run", "ablate", "record", "report", "runs", "eval", "predict", "export", "bench loader", "bench step",
+            "bench e2e", "bench scale", "profile", "summary", "data fetch", "data pack", "data verify", "data info",
+            "data preview", "data synth", "env", "completion"}
 
 
 def commands(parser, path=()):
