@@ -79,6 +79,8 @@ class RunConfig(Checked):
     val_fraction: float | None = setting(optional(number(0, 0.99, above=True)), None,
                                          "share of each class's images that validate, where the data has no val/")
     image_size: int = setting(integer(32, 512), 64, "side of the square images, in pixels")
+    photo_side: int = setting(integer(0, 4096), 0, "random resized crops are cut from training photos stored with a "
+                              "shorter side of at most this, in pixels; 0: from the square images")
     epochs: int | None = setting(optional(integer(1, 100_000)), None, "passes over the training images")
     sizes: str | None = setting(optional(size_plan.check), None,
                                 "smaller training images at first: 32x5,48x2,64x1 (pixels x epochs), or shares of "
@@ -131,9 +133,18 @@ class RunConfig(Checked):
         super().__post_init__()
         references.refuse_stem(self.arch, self.stem)
         self._fit_sizes(epochs_given is not None)
+        self._refuse_photos()
         if self.optimizer.name != recipe["optimizer"]["name"] and not rate_given:
             raise ConfigError(f"lr: recipe {self.recipe} has no learning rate for {self.optimizer.name}, only for "
                               f"{recipe['optimizer']['name']}: set one with --lr")
+
+    def _refuse_photos(self) -> None:
+        """Raises ConfigError where photos would be stored and not used, or stored too small."""
+        if self.photo_side and not self.augment.rrc_scale:
+            raise ConfigError(f"photo_side: {self.photo_side}: only random resized crops are cut from photos: add "
+                              "--set augment.rrc_scale=0.25 --set augment.crop_padding=0")
+        if 0 < self.photo_side < self.image_size:
+            raise ConfigError(f"photo_side: {self.photo_side} is below --image-size {self.image_size}: raise it")
 
     def _fit_sizes(self, epochs_given: bool) -> None:
         """Takes `epochs` from `sizes` where that counts them; ConfigError where the two disagree with each other."""

@@ -14,6 +14,7 @@ from fasttrain.data.augment import only, switched_on
 from fasttrain.data.augment.rest import Rest
 from fasttrain.data.mapped import MappedFiles
 from fasttrain.data.split import Split
+from fasttrain.errors import ConfigError
 from fasttrain.shares import slice_start
 
 
@@ -107,9 +108,11 @@ class BatchLoader:
 
     does: the names of the augmentations that it can do itself. Their order is fixed, so it does those before the first
     that it cannot do: `self.augment` asks for no others, and for none in evaluation. The rest follows `load`.
+    cuts_photos: whether it can train on the `photos` of a split.
     """
 
     does: tuple[str, ...] = ()
+    cuts_photos = False
 
     def __init__(self, spec: LoaderSpec):
         self.spec = spec
@@ -118,7 +121,11 @@ class BatchLoader:
         own = list(itertools.takewhile(self.does.__contains__, wanted))
         self.augment = only(spec.augment, [wanted.pop(name) for name in own])
         self.rest = Rest(list(wanted.values()), spec.seed, spec.device) if wanted else None
-        self.files = MappedFiles(spec.split.pixels, spec.split.jpeg)
+        photos = spec.split.photos if spec.train else None
+        if photos and not self.cuts_photos:
+            raise ConfigError("random resized crops of photos stored large (photo_side) are cut by --loader resident "
+                              "only: use it, or --set photo_side=0")
+        self.files = MappedFiles(spec.split.pixels, spec.split.jpeg, photos and photos.data)
         self.epoch = 0
         self.start_step = 0
 

@@ -70,6 +70,18 @@ def decode_photo(data: bytes, size: int) -> np.ndarray:
     return np.asarray(_resize(image, size))
 
 
+def decode_stored(data: bytes, side: int) -> np.ndarray:
+    """Returns an image of any size and format as uint8 [height, width, 3], the shorter side at most `side`.
+
+    Larger ones are shrunk by Pillow's bilinear filter. Raises ValueError as `decode_into`.
+    """
+    image, _ = _open(data)
+    short = min(image.size)
+    if short > side:
+        image = image.resize(tuple(side * length // short for length in image.size), Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
 def _open(data, change=lambda image: image):
     """Returns the whole image, changed, as RGB, and whether it is a JPEG of one or three components."""
     if not data:

@@ -9,6 +9,15 @@ from fasttrain.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, eq=False)
+class Photos:
+    """Photos of any size. data: uint8 [bytes], mapped. shapes: int64 [N, 2], height and width. offsets: int64 [N]."""
+
+    data: np.ndarray
+    shapes: np.ndarray
+    offsets: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Split:
     """Some rows of a pack's train or val images, labels running from 0 to K-1. Sample i is row `rows[i]` of the pack.
 
@@ -18,6 +27,7 @@ class Split:
     jpeg, offsets: the encoded images one behind the other, uint8 [bytes]; row r is `jpeg[offsets[r]:offsets[r + 1]]`,
     offsets int64 [N + 1]. Both None unless every image of the pack is a JPEG of S x S pixels.
     fingerprint: equal for equal content, rows and labels, wherever the data lies.
+    photos: the rows of the pack as photos stored large, which training cuts its crops from; None: from `pixels`.
     """
 
     name: str
@@ -32,6 +42,7 @@ class Split:
     jpeg: np.ndarray | None
     offsets: np.ndarray | None
     fingerprint: str
+    photos: Photos | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -1,8 +1,11 @@
 """The whole split stays decoded on the training device; a batch is one gather that also crops and flips.
 
 On a CPU the pixels stay in the pack's memory map (shared by all processes through the page cache) and one numba pass
-augments them straight into the batch. On a GPU they are copied over once, and torch gathers there.
+augments them straight into the batch. On a GPU they are copied over once, and torch gathers there. Photos stored
+large stay mapped on either: threads cut each batch's crops, ahead of the step.
 """
+
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,7 +13,10 @@ import torch
 from fasttrain.data.augment.fused import FUSED, Draws, fused_draws, fused_keys
 from fasttrain.data.augment.fused_torch import gather_batch
 from fasttrain.data.augment.kernels import torch_kernel
+from fasttrain.data.augment.photo_crop import draw_boxes
 from fasttrain.data.batch import Batch, BatchLoader
+from fasttrain.data.prefetch import to_device
+from fasttrain.data.threads import map_in_order
 from fasttrain.keyed import torch_mirror
 
 CHUNK = 8192  # images that pass through pinned memory at a time: 100 MB at 64 px
@@ -36,17 +42,35 @@ class ResidentLoader(BatchLoader):
     """Serves every split that fits; see `BatchLoader` for the contract."""
 
     does = FUSED
+    cuts_photos = True
 
     def __init__(self, spec):
+        self.photos = spec.split.photos if spec.train else None
+        if self.photos:
+            self.does = ("resized_crop",)
         super().__init__(spec)
         self.device = torch.device(spec.device)
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and not self.photos:
             self.pixels = upload(spec.split.pixels, spec.split.rows, self.device)
             self.labels = torch.from_numpy(spec.split.labels).to(self.device)
             self.gather = torch_kernel(gather_batch)
 
     def load(self, epoch, steps):
+        if self.photos:
+            return to_device(map_in_order(partial(self.cut, epoch), steps, self.spec.workers), self.device)
         return self.load_gpu(epoch, steps) if self.device.type == "cuda" else self.load_cpu(epoch, steps)
+
+    def cut(self, epoch, step):
+        """Returns the batch of one step, on the host, its images cut from photos; runs in a thread."""
+        from fasttrain.data.augment.photo_crop_numba import crop_photos
+
+        (indices, valid), split, photos = step, self.spec.split, self.photos
+        rows = split.rows[indices]
+        boxes = draw_boxes(self.spec.seed, epoch, indices, photos.shapes[rows], self.augment.rrc_scale)
+        images = torch.empty((len(indices), *split.pixels.shape[1:]), dtype=torch.uint8,
+                             pin_memory=self.device.type == "cuda")
+        crop_photos(images.numpy(), np.asarray(photos.data), photos.offsets[rows], photos.shapes[rows, 1], boxes)
+        return Batch(images, torch.from_numpy(split.labels[indices]), torch.from_numpy(indices), valid)
 
     def load_cpu(self, epoch, steps):
         from fasttrain.data.augment.fused_numba import augment_batch, kernel_arguments

@@ -10,7 +10,7 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from fasttrain.config import RunConfig
 from fasttrain.data.pack.build import SCHEMA, build_pack
 from fasttrain.data.pack.manifest import check_files, read_manifest, write_manifest
+from fasttrain.data.pack.photos import open_photos
 from fasttrain.data.progress import tell
 from fasttrain.data.sources import Source, open_source
 from fasttrain.data.split import Split, choose_rows, class_count, held_out, view_fingerprint
@@ -138,9 +139,17 @@ def _telling_skipped(pack, on_message):
 
 def open_splits(config: RunConfig, on_message: Callable[[str], None] | None = None) -> tuple[Split, Split]:
     """Returns the training and the validation Split of a config, packed on first use; `on_message`: see `open_pack`."""
-    pack = open_pack(open_source(config.data), config.image_size, on_message=on_message)
+    source = open_source(config.data)
+    pack = open_pack(source, config.image_size, on_message=on_message)
     limits = {"train": config.limit_train, "val": config.limit_val}
     train, val = (pack.split(name, config.classes, limit, config.val_fraction) for name, limit in limits.items())
+    if config.photo_side:
+        photos = open_photos(source, pack.paths("train"), pack.fingerprint, config.photo_side, on_message)
+        train = replace(train, photos=photos)
+        small = int((photos.shapes[train.rows].min(1) < config.image_size).sum())
+        if small:
+            (on_message or tell)(f"warning: {small:,} of {len(train):,} training photos have a side below "
+                                 f"{config.image_size} px: every crop of them is enlarged")
     return train, val
 
 

@@ -5,7 +5,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -110,8 +110,8 @@ def _write_split(folder, items, image_size, decode, advance):
     chunks = map_in_order(decode, [items[start:start + count] for start in range(0, len(items), count)])
     # Written, not mapped: a full disk is then an error instead of a SIGBUS.
     with open(folder / "pixels.npy", "wb") as pixels, open(folder / "jpeg.npy", "wb") as jpeg:
-        _write_header(pixels, (0, image_size, image_size, 3))
-        _write_header(jpeg, (0,))
+        write_header(pixels, (0, image_size, image_size, 3))
+        write_header(jpeg, (0,))
         for chunk in chunks:
             pixels.write(chunk.pixels)
             plain, sums = plain and chunk.plain, sums + chunk.sums
@@ -123,16 +123,16 @@ def _write_split(folder, items, image_size, decode, advance):
             advance(len(chunk.items) + len(chunk.corrupt))
         offsets = np.cumsum([0, *lengths], dtype=np.int64)
         pixels.seek(0)
-        _write_header(pixels, (len(kept), image_size, image_size, 3))
+        write_header(pixels, (len(kept), image_size, image_size, 3))
         jpeg.seek(0)
-        _write_header(jpeg, (int(offsets[-1]),))
+        write_header(jpeg, (int(offsets[-1]),))
     np.save(folder / "offsets.npy", offsets)
     np.save(folder / "labels.npy", np.array([item.label for item in kept], np.int64))
     return Written(kept, corrupt, plain, sums)
 
 
-def _write_header(file, shape):
-    """Writes the start of a .npy file of uint8; its length does not depend on the shape's digits."""
+def write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """Writes the start of a .npy file of uint8 to an open file; its length does not depend on the shape's digits."""
     npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
