@@ -1,6 +1,7 @@
 """`fasttrain predict`."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,20 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.picture:
         draw_predictions(found, 96, Path(arguments.picture))
     if len(found) > IN_FULL:
-        print_table(found)
+        (print_table if sys.stdout.isatty() else print_lines)(found)
         return
     for one in found:
         print(one["image"])
         for entry in one["top"]:
             print(f"  {entry['probability']:7.2%}  {entry['name']} ({entry['class']})")
+
+
+def print_lines(found: list[dict[str, Any]]) -> None:
+    """Prints what `print_table` does for programs to read: a line for each image, tabs between its parts."""
+    for one in found:
+        first, *others = one["top"]
+        print(one["image"], first["name"], f"{first['probability']:.1%}", *(other["name"] for other in others[:1]),
+              sep="\t")
 
 
 def print_table(found: list[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from fasttrain import runtime as runtimes
 from fasttrain.data.decode import decode_photo
 from fasttrain.data.mosaic import draw_mosaic
 from fasttrain.errors import DataError
-from fasttrain.format import count
+from fasttrain.format import count, short
 from fasttrain.storage import writing
 from fasttrain.train.trained import load_trained
 
@@ -68,11 +68,12 @@ def find_images(words: Sequence[str | Path]) -> list[Path]:
 def draw_predictions(found: Sequence[dict], size: int, path: Path) -> None:
     """Draws the first images of what `predict` returned, each above its likeliest class, into a PNG file."""
     shown = found[:SHOWN]
-    names = [f"{one['top'][0]['probability']:.0%} {one['top'][0]['name']}" for one in shown]
+    captions = [f"{short(first['name'], 99)}\n{first['probability']:.0%} · {Path(one['image']).name}"
+                for one in shown for first in one["top"][:1]]
     pixels = np.stack([read_image(one["image"], size) for one in shown])
     title = f"{len(shown)} of {len(found)} images" if len(shown) < len(found) else count(len(found), "image")
     with writing(path):
-        draw_mosaic(pixels, np.arange(len(shown)), names, path, title=f"{title}: the likeliest class of each")
+        draw_mosaic(pixels, captions, path, title=f"{title}: the likeliest class of each")
 
 
 def read_image(path: str | Path, size: int) -> np.ndarray:

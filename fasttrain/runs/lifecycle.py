@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from fasttrain.config import RunConfig
 from fasttrain.data.batch import Batch
 from fasttrain.data.mapped import tell_bus_errors
 from fasttrain.environment import versions
-from fasttrain.errors import DivergedError, Interrupted
+from fasttrain.errors import DataError, DivergedError, Interrupted
 from fasttrain.format import count
 from fasttrain.models.own import give
 from fasttrain.perf import ceilings
@@ -30,6 +31,7 @@ from fasttrain.train.checkpoint import Checkpoints
 from fasttrain.train.events import EventLog, Finish, Sink, Start
 from fasttrain.train.interrupt import StopFlag
 from fasttrain.train.metrics import prediction_table
+from fasttrain.train.mistakes import Mistakes, find_mistakes
 from fasttrain.train.recovery import recover
 from fasttrain.train.rows import Row
 from fasttrain.train.status import DIVERGED, DONE, FAILED, INTERRUPTED
@@ -235,13 +237,25 @@ def summarize(trainer: Trainer, status: str, started: float) -> Finish:
         images_per_second=median(rows, "images_per_second"), data_wait_fraction=median(rows, "data_wait_fraction"),
         mfu=utilization(trainer.step, rows) if status == DONE else None,
         compile_seconds=trainer.step.compile_seconds, peak_memory_bytes=peak_memory_bytes(trainer.runtime.device),
-        confusion=trainer.confusion, predictions=predictions(trainer))
+        confusion=trainer.confusion, predictions=predictions(trainer),
+        mistakes=partial(mistakes, trainer) if status == DONE else None)
 
 
 def predictions(trainer: Trainer) -> np.ndarray | None:
     """Returns `prediction_table` of the last evaluation; None before that."""
     labels, predicted = trainer.val_loader.spec.split.labels, trainer.predicted
     return None if predicted is None else prediction_table(labels, predicted)
+
+
+def mistakes(trainer: Trainer) -> Mistakes | None:
+    """Returns the worst mistakes of the run's best weights; None before an evaluation and where nothing loads."""
+    if trainer.predicted is None:
+        return None
+    try:
+        return find_mistakes(trainer.checkpoints.folder.parent, trainer.val_loader.spec.split, trainer.predicted,
+                             trainer.runtime)
+    except (DataError, RuntimeError, MemoryError):  # a picture is worth no error at the end of a run
+        return None
 
 
 def median(rows: list[Row], key: str) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +14,8 @@ from fasttrain.train.rows import Row, best_row
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+    from fasttrain.train.mistakes import Mistakes
 
 # What a config set to `auto` came to, and what the data held: "run" in env.json.
 FACTS = ("train_images", "val_images", "class_names", "fingerprints", "parameters", "device", "precision", "compile",
@@ -101,6 +103,7 @@ class Finish:
         confusion: counts, int [classes, classes], a row for each true class; None before the first evaluation.
         predictions: of the last evaluation, a numpy array with the fields `label` and `predicted` for each validation
             image in order; or None.
+        mistakes: returns the worst of the best weights, see `find_mistakes`; None unless done.
     """
 
     status: str
@@ -113,6 +116,7 @@ class Finish:
     peak_memory_bytes: int
     confusion: np.ndarray | None
     predictions: np.ndarray | None
+    mistakes: Callable[[], Mistakes | None] | None = None
 
     @property
     def best(self) -> Row | None:

@@ -43,13 +43,15 @@ def hits(logits, labels, mask):
     return ((ranks(logits, labels) < 1) & mask).sum(dtype=torch.float64)[None]
 
 
-def put_predicted(predicted, logits, indices, mask):
+def put_predicted(predicted, logits, labels, indices, mask):
     """Puts each sample's top class at its place in `predicted`, int64 [images + 1].
 
-    indices: int64 [B], below `images`. Samples outside `mask` (bool [B]) repeat another one and go to the last place.
+    The true class loses ties, as in `ranks`. indices: int64 [B], below `images`. Samples outside `mask` (bool [B])
+    repeat another one and go to the last place.
     """
     place = torch.where(mask, indices, len(predicted) - 1)
-    predicted.scatter_(0, place, logits.argmax(1))
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    predicted.scatter_(0, place, torch.where(ranks(logits, labels) < 1, labels, others.argmax(1)))
 
 
 def confusion_matrix(labels, predicted, classes):

@@ -191,7 +191,7 @@ class Step:
         """Returns the metric sums of the first `valid` samples; puts their classes into `predicted`."""
         logits = self.eval_logits(images)
         mask = torch.arange(len(labels), device=labels.device) < valid
-        metrics.put_predicted(predicted, logits, indices, mask)
+        metrics.put_predicted(predicted, logits, labels, indices, mask)
         sums = metrics.batch_sums(F.cross_entropy(logits, labels, reduction="none"), logits, labels, mask)
         if self.config.tta:
             logits = (logits + self.eval_logits(images.flip(2))) / 2

@@ -58,7 +58,7 @@ def test_folders_and_patterns_give_a_table_and_a_picture(finished, picture, tmp_
     words = ["predict", str(finished.folder), str(tmp_path / "below"), str(tmp_path / "*.PNG")]
     assert main([*words, "--picture", str(tmp_path / "found.png")]) == 0
     out = capsys.readouterr().out
-    assert sum(name in line for line in out.splitlines() for name in (".jpg", ".PNG")) == 12 and "notes" not in out
+    assert [line.split("\t")[0].rpartition(".")[2] for line in out.splitlines()] == 6 * ["jpg"] + 6 * ["PNG"]
     with Image.open(tmp_path / "found.png") as drawn:
         assert drawn.width > 8 * 96 and np.ptp(np.asarray(drawn.convert("L"))) > 100
     for nothing, says in ((tmp_path / "*.gif", "matches no file"), (finished.folder / "checkpoints", "holds no image")):

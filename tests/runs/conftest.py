@@ -9,6 +9,7 @@ import pytest
 from fasttrain.config import RunConfig
 from fasttrain.environment import versions
 from fasttrain.train.events import Epoch, EventLog, Finish, Progress, Start
+from fasttrain.train.mistakes import Mistakes
 
 STEPS, BATCH, CLASSES = 20, 32, 5
 
@@ -42,7 +43,9 @@ def make_finish(rows, status="done"):
     return Finish(status=status, rows=rows, seconds=62.0, images_per_second=1234.5, mfu=0.625,
                   data_wait_fraction=0.0031, compile_seconds=0.0, peak_memory_bytes=2 * 2**30,
                   confusion=np.eye(CLASSES, dtype=int) * 15 + 1,
-                  predictions=np.array([(0, 0), (1, 2)], [("label", np.int32), ("predicted", np.int32)]))
+                  predictions=np.array([(0, 0), (1, 2)], [("label", np.int32), ("predicted", np.int32)]),
+                  mistakes=lambda: Mistakes(np.zeros((2, 64, 64, 3), np.uint8), np.array([1, 0]), np.array([2, 1]),
+                                            np.array([0.9, 0.4])))
 
 
 def make_early_finish(status):

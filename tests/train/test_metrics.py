@@ -17,7 +17,7 @@ def test_equals_torchmetrics(classes):
     for part in torch.arange(500).split(64):
         mask = torch.arange(len(part)) < len(part)
         sums += metrics.batch_sums(losses[part], logits[part], labels[part], mask)
-        metrics.put_predicted(predicted, logits[part], part, mask)
+        metrics.put_predicted(predicted, logits[part], labels[part], part, mask)
     means = metrics.means(sums.tolist(), "val")
 
     assert means["val_loss"] == pytest.approx(losses.double().mean().item(), rel=1e-6)
@@ -36,7 +36,7 @@ def test_padding_counts_nowhere():
     sums = metrics.batch_sums(torch.ones(4), logits, labels, mask)
     assert sums.tolist() == [3, 3, 3, 3]
     predicted = torch.full((5,), -1)
-    metrics.put_predicted(predicted, logits, torch.tensor([3, 0, 1, 1]), mask)
+    metrics.put_predicted(predicted, logits, labels, torch.tensor([3, 0, 1, 1]), mask)
     assert predicted[:-1].tolist() == [1, 2, -1, 0]
     confusion = metrics.confusion_matrix(np.array([1, 2, 0, 3]), predicted[:-1].numpy(), 4)
     assert confusion.tolist() == [[0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]]
@@ -44,8 +44,11 @@ def test_padding_counts_nowhere():
 
 @pytest.mark.parametrize("value", [0.0, float("nan")])
 def test_ties_and_nan_count_against_the_model(value):
-    sums = metrics.batch_sums(torch.tensor(1.0), torch.full((3, 10), value), torch.tensor([0, 1, 2]))
-    assert sums.tolist() == [3, 0, 0, 3]
+    logits, labels = torch.full((3, 10), value), torch.tensor([0, 1, 2])
+    assert metrics.batch_sums(torch.tensor(1.0), logits, labels).tolist() == [3, 0, 0, 3]
+    predicted = torch.full((4,), -1)
+    metrics.put_predicted(predicted, logits, labels, torch.arange(3), torch.ones(3, dtype=torch.bool))
+    assert not (predicted[:-1] == labels).any()
 
 
 def test_macro_f1_of_absent_and_unpredicted_classes_is_zero_by_hand():

@@ -18,6 +18,7 @@ PICTURES = (
     ("results.png", "Loss, accuracy, F1, learning rate and speed by epoch"),
     ("confusion.png", "Confusion matrix and the most confused pairs"),
     ("per_class.png", "Accuracy by class"),
+    ("mistakes.png", "Validation images that the best weights are surest about, and wrong"),
     ("train_batch.png", "A training batch as the network gets it"),
 )
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from fasttrain.format import short
 from fasttrain.train.events import Epoch, Finish, Sink, Start
 from fasttrain.train.rows import Row
 from fasttrain.train.schedules import learning_rate
+
+if TYPE_CHECKING:
+    from fasttrain.train.mistakes import Mistakes
 
 # Drawing costs a second: between epochs it may take this share of the time.
 DRAWING_SHARE = 0.005
@@ -16,7 +22,7 @@ RATES_SHOWN = 600  # points of the learning rate's curve, about one for each pix
 
 class PicturesSink(Sink):
     """Draws `train_batch.png` at the start; `results.png` now and then and at the end; `confusion.png`,
-    `per_class.png` and `card.md` at the end."""
+    `per_class.png`, `mistakes.png` and `card.md` at the end."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -46,6 +52,10 @@ class PicturesSink(Sink):
             self._draw(draw_confusion, "confusion.png", finish.confusion, names,
                        title=f"{self.run.config.variant}: confusion")
             self._draw(draw_per_class, "per_class.png", finish.confusion, names)
+        found = finish.mistakes and finish.mistakes()
+        if found:
+            self._draw(draw_mistakes, "mistakes.png", found, self.run.class_names,
+                       title=f"{self.run.config.variant}: the worst mistakes: what the best weights saw, what it is")
         write_card(self.folder, self.run, finish)
 
     def _draw_results(self, rows: list[Row]) -> None:
@@ -60,6 +70,16 @@ class PicturesSink(Sink):
     def _draw(self, draw, name, *content, **options):
         draw(*content, path=self.folder / name, **options)
         self.announce(self.folder / name)
+
+
+def draw_mistakes(found: Mistakes, class_names: Sequence[str], path: Path, title: str) -> None:
+    """Draws images, each above the class that it was taken for, how surely, and the true class."""
+    from fasttrain.data.mosaic import draw_mosaic
+
+    names = [short(name, 99) for name in class_names]
+    captions = [f"{sure:.0%} {names[taken]}\nis {names[true]}"
+                for sure, taken, true in zip(found.sureness, found.predicted, found.labels, strict=True)]
+    draw_mosaic(found.images, captions, path, title)
 
 
 def rates(run: Start, epochs: int) -> list[tuple[float, float]]:

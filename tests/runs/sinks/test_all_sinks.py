@@ -29,8 +29,8 @@ def test_a_run_folder_holds_everything_and_its_card_embeds_the_pictures(fabricat
     fabricated.play(sinks, start)
     assert "warning" not in (tmp_path / "log.txt").read_text()
     assert names(tmp_path) == {
-        "card.md", "confusion.png", "env.json", "log.txt", "metrics.jsonl", "per_class.png", "predictions.npy",
-        "results.csv", "results.png", "events", "train_batch.png"}
+        "card.md", "confusion.png", "env.json", "log.txt", "metrics.jsonl", "mistakes.png", "per_class.png",
+        "predictions.npy", "results.csv", "results.png", "events", "train_batch.png"}
     card = (tmp_path / "card.md").read_text()
     assert set(re.findall(r"!\[.+?\]\((.+?)\)", card)) == {path.name for path in tmp_path.glob("*.png")}
     assert "```sh\nfasttrain run --arch resnet18 --head maxpool" in card

@@ -37,7 +37,7 @@ def test_the_event_file_holds_scalars_hyperparameters_graph_and_pictures(fabrica
     assert [event.value for event in events.Scalars("top1/val")] == [row["val_top1"] for row in rows]
     assert steps_of(events, "loss/train") == steps_of(events, "loss/val") == [1, 2, 3]
     assert steps_of(events, "steps/train_loss") == list(range(1, 3 * fabricated.steps + 1))
-    assert events.Tags()["images"] == ["pictures/results", "pictures/confusion", "pictures/per_class"]
+    assert events.Tags()["images"] == [f"pictures/{name}" for name in ("results", "confusion", "per_class", "mistakes")]
     assert events.Images("pictures/results")[0].encoded_image_string == (tmp_path / "results.png").read_bytes()
     assert events.Tags()["graph"]
     assert {"_hparams_/session_start_info", "_hparams_/session_end_info"} <= set(events.summary_metadata)
