@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fasttrain.config import RunConfig
+from fasttrain.errors import FasttrainError
 from fasttrain.train.rows import Row, best_row
 
 if TYPE_CHECKING:
@@ -138,6 +139,8 @@ class Sink:
 
     # Whether a run without this sink is worth nothing: then its errors end the run.
     essential = False
+    # Whether its errors pass, and it makes up for what it missed: then it stays, and the first one is a warning.
+    patient = False
 
     def start(self, start: Start) -> None:
         """Called once, before the first step."""
@@ -168,11 +171,11 @@ class EventLog(Sink):
     """Hands each event to a list of sinks, in order.
 
     A sink that fails is dropped with a warning and training goes on, for a picture is not worth a run; one that is
-    `essential` passes its error on.
+    `essential` passes its error on, one that is `patient` stays.
     """
 
     def __init__(self, sinks: Iterable[Sink] = ()):
-        self.sinks, self.drawn = list(sinks), []
+        self.sinks, self.drawn, self.excused = list(sinks), [], []
         for sink in self.sinks:
             sink.announce = self.drawn.append
 
@@ -204,9 +207,18 @@ class EventLog(Sink):
             except Exception as error:
                 if sink.essential:
                     raise
-                self._drop(sink, error)
+                if sink.patient and not isinstance(error, FasttrainError):
+                    self._excuse(sink, error)
+                else:
+                    self._drop(sink, error)
         while self.drawn:
             self._each("picture", self.drawn.pop(0))
+
+    def _excuse(self, sink, error):
+        if sink not in self.excused:
+            self.excused.append(sink)
+            told = f"{type(sink).__name__}: {type(error).__name__}: {error}; what it misses is sent later"
+            self.message(told, "warning")
 
     def _drop(self, sink, error):
         self.sinks.remove(sink)

@@ -138,6 +138,52 @@ def test_a_picture_that_cannot_be_sent_costs_the_status_nothing(tmp_path):
     assert tracker.ended == "done" and (tmp_path / "1" / "refusing.id").read_text() == "1\n"
 
 
+class Away(Tracker):
+    """Cannot be reached by the calls whose numbers are in `fails`."""
+
+    name = "away"
+
+    def __init__(self, *fails):
+        self.fails, self.calls, self.logged, self.ended = fails, 0, [], None
+
+    def reach(self):
+        self.calls += 1
+        if self.calls in self.fails:
+            raise ConnectionError("refused")
+
+    def open(self, start, known):
+        self.reach()
+        return "1"
+
+    def log(self, values, epoch):
+        self.reach()
+        self.logged.append(epoch)
+
+    def image(self, path):
+        pass
+
+    def end(self, status):
+        self.ended = status
+
+
+@pytest.mark.parametrize("fails", [(1,), (1, 2), (2, 3), (4,), (1, 2, 3, 4)])
+def test_rows_that_one_missed_are_sent_in_order_when_it_is_back(tmp_path, capsys, fails):
+    tracker = Away(*fails)
+    run(RunConfig(**CONFIG, out=str(tmp_path / "1")), callbacks=[tracker])
+    assert tracker.logged == [1, 2, 3] and tracker.ended == "done"
+    said = capsys.readouterr()
+    assert (said.out + said.err).replace("\n", " ").count("refused") == 1
+
+
+def test_a_resumed_run_sends_the_rows_of_before_to_one_that_was_never_there(tmp_path):
+    config = RunConfig(**CONFIG, out=str(tmp_path / "1"))
+    with pytest.raises(Interrupted):
+        run(config, callbacks=[Away(*range(9)), StopAfter(2)])
+    tracker = Away()
+    run(config.replace(resume=config.out), callbacks=[tracker])
+    assert tracker.logged == [1, 2, 3]
+
+
 @pytest.mark.parametrize("name", TRACKERS.names())
 def test_one_that_is_not_installed_is_a_warning(tmp_path, monkeypatch, capsys, name):
     monkeypatch.setitem(__import__("sys").modules, name, None)

@@ -18,11 +18,12 @@ PROJECT = "fasttrain"  # where a tracker sorts runs by project, unless its own s
 class Tracker(Sink):
     """Sends every row, the configuration, the pictures and the final status to a tracker.
 
-    The run folder keeps the tracker's id of the run, so that a resumed run goes on there. What fails in here is one
-    warning, see `EventLog`.
+    The run folder keeps the tracker's id of the run, so that a resumed run goes on there. Where the tracker cannot be
+    reached, that is one warning, see `EventLog`, and each later event sends what is missing.
     """
 
     name: ClassVar[str]
+    patient = True
 
     @abstractmethod
     def open(self, start: Start, known: str | None) -> str:
@@ -41,17 +42,30 @@ class Tracker(Sink):
         """Ends the run with a status of `train.status`, in the tracker's own words."""
 
     def start(self, start: Start) -> None:
-        self.pictures, self.status = {}, FAILED
-        kept = start.folder / f"{self.name}.id"
+        self.begun, self.rows, self.sent, self.pictures, self.status = start, start.rows, None, {}, FAILED
+        self.send()
+
+    def send(self) -> None:
+        """Sends all rows that the tracker has not got yet."""
+        if self.sent is None:
+            self.sent = self.connect()
+        while self.sent < len(self.rows):
+            self.row(self.rows[self.sent])
+            self.sent += 1
+
+    def connect(self) -> int:
+        """Opens the tracker's run; returns how many rows it has."""
+        kept = self.begun.folder / f"{self.name}.id"
         known = kept.read_text(encoding="utf-8").strip() if kept.exists() else None
-        found = self.open(start, known)
-        if found != known:
-            write_atomically(kept, found + "\n")
-            for row in start.rows:
-                self.row(row)
+        found = self.open(self.begun, known)
+        if found == known:
+            return len(self.begun.rows)
+        write_atomically(kept, found + "\n")
+        return 0
 
     def epoch(self, epoch: Epoch) -> None:
-        self.row(epoch.row)
+        self.rows = epoch.rows
+        self.send()
 
     def row(self, row: dict[str, Any]) -> None:
         self.log({key: float(value) for key, value in row.items()
@@ -65,9 +79,10 @@ class Tracker(Sink):
 
     def close(self) -> None:
         try:
+            self.send()
             for path in self.pictures:
                 self.image(path)
-        finally:  # a picture that cannot be sent costs the run's status nothing
+        finally:  # what cannot be sent costs the run's status nothing
             self.end(self.status)
 
 

@@ -14,6 +14,8 @@ class MlflowTracker(Tracker):
     name = "mlflow"
 
     def open(self, start, known):
+        # The run does not wait for a server that is away: what fails is sent again after the next epoch.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         self.client = optional("mlflow", "tracker mlflow").MlflowClient()
         if known:
             self.id = known
@@ -28,8 +30,10 @@ class MlflowTracker(Tracker):
         return self.id
 
     def log(self, values, epoch):
-        for key, value in values.items():
-            self.client.log_metric(self.id, key, value, timestamp=int(1000 * time.time()), step=epoch)
+        from mlflow.entities import Metric
+
+        now = int(1000 * time.time())  # in one request: a row arrives whole or not at all
+        self.client.log_batch(self.id, [Metric(key, value, now, epoch) for key, value in values.items()])
 
     def image(self, path):
         self.client.log_artifact(self.id, str(path))
