@@ -37,7 +37,19 @@ def verify(location: str | None = None, image_size: int = 64) -> Pack:
         raise DataError(f"{source.location}: not packed at {image_size} px yet: run `fasttrain data pack` first")
     verify_pack(found)
     print(f"{_describe(found)}: all {len(found.manifest['files'])} files are as they were written: {found.folder}")
+    for line in _left_out(found):
+        print(line)
     return found
+
+
+def _left_out(found: Pack) -> Iterator[str]:
+    """Yields a line for each file that packing left out as unreadable, and one for classes that have no image."""
+    for skipped in found.skipped:
+        yield f"left out: {printable(skipped['path'])}: {skipped['reason']}"
+    empty = set(range(len(found.manifest["classes"]))) - set(found.split("train").labels.tolist())
+    if empty:
+        yield ("without a training image, kept as classes: "
+               + ", ".join(printable(found.manifest["classes"][k]) for k in sorted(empty)))
 
 
 def _describe(found: Pack) -> str:

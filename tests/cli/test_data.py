@@ -59,6 +59,17 @@ def test_unreadable_images_are_left_out_on_demand_and_info_lists_them_all(tree, 
     assert len(errors) == 3 and all(name in line for line in errors[:2] for name in names)
 
 
+def test_verify_names_what_was_left_out_and_the_class_that_it_empties(tree, capsys):
+    images = sorted((tree / "train" / "n90000001" / "images").iterdir())
+    for path in images:
+        path.write_bytes(b"no image")
+    data.pack(str(tree), 16, skip_corrupt=50)
+    data.verify(str(tree), 16)
+    out = capsys.readouterr().out
+    assert all(f"left out: train/n90000001/images/{path.name}: " in out for path in images)
+    assert "without a training image, kept as classes: n90000001\n" in out
+
+
 def test_info_counts_and_tells_oddities(tree, capsys):
     images = tree / "train" / "n90000001" / "images"
     shutil.copy(images / "n90000001_0.JPEG", tree / "train" / "n90000002" / "images" / "n90000002_7.JPEG")
