@@ -12,6 +12,8 @@ import os
 import signal
 import sys
 import tempfile
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +29,8 @@ FRONT = "FASTTRAIN_FRONT"  # in a process: "<process id of the front>:<number of
 AGREED = (0, 4, 75, 130)
 FORWARDED = "SIGTERM,SIGHUP,SIGUSR1"  # Ctrl-C is handled here
 SAVING = 120  # seconds that processes have to save and end after a signal
+STOPPED = 30  # looks at a process that is stopped, LOOK seconds apart, before it is killed
+LOOK = 1.0
 
 
 # In a process
@@ -145,18 +149,53 @@ def run_agent(count: int, words: Sequence[str], number: int, shared: str, asked:
         logs_specs=DefaultLogsSpecs(log_dir=shared, redirects=Std.ALL if silent else Std.NONE),
         signals_to_handle=FORWARDED, shutdown_timeout=SAVING)
     try:
-        elastic_launch(config, sys.executable)("-m", "fasttrain", *words)
+        with killing_stopped() as stopped:
+            elastic_launch(config, sys.executable)("-m", "fasttrain", *words)
     except SignalException as stop:
         asked.append(stop.sigval)
     except ChildFailedError as error:
-        killed = [(failure.timestamp, rank) for rank, failure in error.failures.items() if failure.exitcode < 0]
-        if killed:
-            rank = min(killed)[1]
-            return f"process {rank}: {how_it_ended(error.failures[rank].exitcode)}"
+        killed = {rank: failure for rank, failure in error.failures.items() if failure.exitcode < 0}
+        if killed:  # one first, the agent then ended the others
+            rank, first = min(killed.items(), key=lambda item: (item[1].pid not in stopped, item[1].timestamp))
+            how = f"stood still for {STOPPED} s (SIGSTOP)" if first.pid in stopped else how_it_ended(first.exitcode)
+            return f"process {rank}: {how}"
     finally:
         logging.disable(logging.NOTSET)
         del os.environ[FRONT]
     return None
+
+
+@contextlib.contextmanager
+def killing_stopped() -> Iterator[list[int]]:
+    """While the block runs, kills each process of this one that stays stopped; yields a list of those killed.
+
+    The others may wait for it for hours where one of them may take long: at the end of an epoch, say. Looks are counted
+    and not seconds, since Ctrl-Z stops this process with the others.
+    """
+    over, looks, killed = threading.Event(), Counter(), []
+
+    def watch():
+        while not over.wait(LOOK):
+            for pid in children(os.getpid()):
+                looks[pid] = looks[pid] + 1 if is_stopped(pid) else 0
+                if looks[pid] == STOPPED:
+                    killed.append(pid)
+                    os.kill(pid, signal.SIGKILL)  # a stopped process cannot end before
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        watching.join()
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process stands stopped by a signal. Linux only."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    return False
 
 
 @contextlib.contextmanager

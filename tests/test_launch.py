@@ -82,6 +82,32 @@ def test_a_rank_that_is_killed_ends_all_in_one_line(tmp_path):
     assert f"continue with --resume {tmp_path / 'run'}" in lines[0]
 
 
+def test_a_process_that_stays_stopped_is_killed(monkeypatch):
+    monkeypatch.setattr(launch, "LOOK", 0.01)
+    with launch.killing_stopped() as killed:
+        stopped, awake = [subprocess.Popen(["sleep", "1000"]) for _ in range(2)]
+        stopped.send_signal(signal.SIGSTOP)
+        try:
+            assert stopped.wait(PATIENCE) == -signal.SIGKILL
+            assert awake.poll() is None and killed == [stopped.pid]
+        finally:
+            awake.kill()
+            stopped.kill()
+
+
+def test_a_process_that_is_woken_in_time_goes_on(monkeypatch):
+    monkeypatch.setattr(launch, "LOOK", 0.01)
+    monkeypatch.setattr(launch, "STOPPED", 100)
+    with launch.killing_stopped() as killed, subprocess.Popen(["sleep", "1000"]) as process:
+        for _ in range(4):
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.4)
+            process.send_signal(signal.SIGCONT)
+            time.sleep(0.1)
+        assert process.poll() is None and not killed
+        process.kill()
+
+
 def test_processes_whose_front_is_killed_save_and_end(tmp_path):
     front = Front(tmp_path / "run", "--epochs", "5000", "--set", "save_every=100")
     front.process.kill()
