@@ -169,7 +169,7 @@ def run_agent(count: int, words: Sequence[str], number: int, shared: str, asked:
 def killing_stopped() -> Iterator[list[int]]:
     """While the block runs, kills each process of this one that stays stopped; yields a list of those killed.
 
-    The others may wait for it for hours where one of them may take long: at the end of an epoch, say. Looks are counted
+    The others may wait for it for hours where one of them may take long, in set-up for one. Looks are counted
     and not seconds, since Ctrl-Z stops this process with the others.
     """
     over, looks, killed = threading.Event(), Counter(), []

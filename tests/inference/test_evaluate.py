@@ -1,6 +1,7 @@
 """Evaluating a checkpoint: what its run measured, to the bit, through every loader; and what is refused."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -63,7 +64,7 @@ def test_every_loader_gives_the_same_numbers(finished, loader):
 
 def test_the_ceiling_loader_evaluates_too(finished):
     found = evaluate(finished.folder, loader="constant")
-    assert found["loader"] == "constant" and found["val_loss"] > 0
+    assert found["loader"] == "constant" and math.isfinite(found["val_loss"])  # one image may be certain: loss 0
 
 
 def test_a_run_folder_stands_for_its_best_checkpoint_and_a_lone_file_will_do(finished, tmp_path):

@@ -20,11 +20,12 @@ def build(runs: Sequence[Run], planned: Sequence[RunConfig] = (), left_out: Sequ
 
 
 def is_study_of_heads(configs: Sequence[RunConfig]) -> bool:
-    """Whether configs ask the original's questions: two of its heads in one backbone, and nothing else that differs but
-    backbone, stem, recipe and seed."""
+    """Whether configs ask the original's questions: two of its heads in one backbone, or one variant alone, and nothing
+    else that differs but backbone, stem, recipe and seed."""
     heads, conditions = {}, {}
     for config in configs:
         heads.setdefault(config.arch, set()).add(config.head)
         conditions.setdefault((config.recipe, config.stem), set()).add(json.dumps(settings(config, without=FREE)))
-    return (any(len(own.intersection(HEADS)) > 1 for own in heads.values())
+    alone = len(heads) == len(conditions) == 1
+    return (any(len(own.intersection(HEADS)) > 1 or alone and len(own) == 1 for own in heads.values())
             and all(len(own) == 1 for own in conditions.values()))

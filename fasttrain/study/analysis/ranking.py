@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasttrain.config import SECTIONS, RunConfig, fit_to_data
+from fasttrain.errors import ConfigError
 from fasttrain.format import count
 from fasttrain.runs.run import Run
 from fasttrain.runs.settings import PLACE, settings, varied
@@ -79,7 +80,7 @@ def build_ranking(runs: Sequence[Run], planned: Sequence[RunConfig] = (), left_o
     reference = choose_reference(found)
     names = [name(setting, reference) for setting in found]
     factors = together(found)
-    compared = [*beside(found, names, reference), *effects(found, factors, reference)]
+    compared = [*beside(found, names, reference), *effects(found, factors, reference)] if reference else []
     adjusted = holm([c.estimate.p if c.estimate.p is not None else 1.0 for c in compared])
     rows = [comparison_row(c, p, len(compared)) for c, p in zip(compared, adjusted, strict=True)]
     return without_nan({
@@ -125,7 +126,10 @@ def choose_reference(found: Sequence[Setting]) -> Setting | None:
 def is_recipes(setting: Setting) -> bool:
     """Whether a setting has the values of its recipe in all keys that differ."""
     run = setting.runs[0]
-    plain = fit_to_data(RunConfig(recipe=run.config.recipe), run.facts.get("train_images") or 10**6).flat()
+    try:
+        plain = fit_to_data(RunConfig(recipe=run.config.recipe), run.facts.get("train_images") or 10**6).flat()
+    except ConfigError:  # fewer images than the recipe's batch
+        return False
     return all(plain.get(key) == value for key, value in setting.values.items())
 
 
