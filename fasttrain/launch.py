@@ -22,7 +22,7 @@ from fasttrain.config import RunConfig
 from fasttrain.cores import cores
 from fasttrain.errors import ConfigError, FasttrainError, Interrupted
 from fasttrain.shares import refuse_shares
-from fasttrain.workers import die_with_parent, how_it_ended
+from fasttrain.workers import die_with_parent, how_it_ended, stat
 
 FRONT = "FASTTRAIN_FRONT"  # in a process: "<process id of the front>:<number of this launch>:<shared folder>"
 # what a worker may answer with; all processes end so together, and the agent is to see no failure in it
@@ -194,7 +194,7 @@ def killing_stopped() -> Iterator[list[int]]:
 def is_stopped(pid: int) -> bool:
     """Whether a process stands stopped by a signal. Linux only."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        return stat(pid)[0] == "T"
     return False
 
 

@@ -72,6 +72,11 @@ def how_it_ended(code: int) -> str:
     return f"its process was killed by {name}" + (" (perhaps for lack of memory)" if name == "SIGKILL" else "")
 
 
+def stat(pid: int) -> list[str]:
+    """Returns the fields of /proc/PID/stat behind the name: the state first. OSError where there is no such process."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
 def die_with_parent(number: signal.Signals) -> None:
     """Lets this process get a signal when the one that started it ends, however it ends. Linux only."""
     with contextlib.suppress(OSError, AttributeError):

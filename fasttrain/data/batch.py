@@ -13,7 +13,7 @@ from fasttrain.cores import cores
 from fasttrain.data.augment import only, switched_on
 from fasttrain.data.augment.rest import Rest
 from fasttrain.data.mapped import MappedFiles
-from fasttrain.data.split import Split
+from fasttrain.data.split import Photos, Split
 from fasttrain.errors import ConfigError
 from fasttrain.shares import slice_start
 
@@ -58,6 +58,11 @@ class LoaderSpec:
     def workers(self) -> int:
         """The threads or processes of this rank's loader."""
         return max(1, (self.threads or cores()) // self.world_size)
+
+    @property
+    def photos(self) -> Photos | None:
+        """The photos that crops are cut from: in training, where the split has them stored large."""
+        return self.split.photos if self.train else None
 
 
 class BatchPlan:
@@ -121,11 +126,10 @@ class BatchLoader:
         own = list(itertools.takewhile(self.does.__contains__, wanted))
         self.augment = only(spec.augment, [wanted.pop(name) for name in own])
         self.rest = Rest(list(wanted.values()), spec.seed, spec.device) if wanted else None
-        photos = spec.split.photos if spec.train else None
-        if photos and not self.cuts_photos:
+        if spec.photos and not self.cuts_photos:
             raise ConfigError("random resized crops of photos stored large (photo_side) are cut by --loader resident "
                               "only: use it, or --set photo_side=0")
-        self.files = MappedFiles(spec.split.pixels, spec.split.jpeg, photos and photos.data)
+        self.files = MappedFiles(spec.split.pixels, spec.split.jpeg, spec.photos and spec.photos.data)
         self.epoch = 0
         self.start_step = 0
 

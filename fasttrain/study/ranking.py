@@ -6,6 +6,7 @@ from pathlib import Path
 from fasttrain.format import duration
 from fasttrain.runs.run import Run
 from fasttrain.study import tables
+from fasttrain.study.analysis.ranking import NAMED
 from fasttrain.study.plots import Plot
 from fasttrain.study.plots.variants import Study, by_name
 from fasttrain.train.status import DONE
@@ -36,7 +37,7 @@ def content(ablation: dict, runs: Sequence[Run], folder: Path, plots: Sequence[P
         "lead": ", ".join(f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}"
                           for name, value in ablation["common"].items()),
         "rows": ranked(ablation), "columns": [name for _, name, _ in COLUMNS],
-        "wide": len(keys) > 4, "effects": [row for row in compared if row["question"] != "all settings"],
+        "wide": len(keys) > NAMED, "effects": [row for row in compared if row["question"] != "all settings"],
         "reference": reference, "method": ablation["method"],
         "circumstances": [(name, text) for name, text in tables.circumstances(ablation, runs)
                           if not name.startswith("recipe ") or name == f"recipe {reference}"],

@@ -37,7 +37,7 @@ def choose(name: str, spec: LoaderSpec) -> tuple[str, str]:
         return name, "loader constant: the same batch every time, to measure speed; accuracies say nothing"
     if name != "auto":
         return name, f"loader {name}: asked for"
-    if spec.split.photos:
+    if spec.photos:
         return "resident", "loader resident: it cuts crops from photos stored large"
     gpu = torch.device(spec.device).type == "cuda"
     need, free = len(spec.split) * spec.split.image_size**2 * 3, free_memory(spec.device)

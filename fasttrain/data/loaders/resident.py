@@ -45,18 +45,17 @@ class ResidentLoader(BatchLoader):
     cuts_photos = True
 
     def __init__(self, spec):
-        self.photos = spec.split.photos if spec.train else None
-        if self.photos:
+        if spec.photos:
             self.does = ("resized_crop",)
         super().__init__(spec)
         self.device = torch.device(spec.device)
-        if self.device.type == "cuda" and not self.photos:
+        if self.device.type == "cuda" and not spec.photos:
             self.pixels = upload(spec.split.pixels, spec.split.rows, self.device)
             self.labels = torch.from_numpy(spec.split.labels).to(self.device)
             self.gather = torch_kernel(gather_batch)
 
     def load(self, epoch, steps):
-        if self.photos:
+        if self.spec.photos:
             return to_device(map_in_order(partial(self.cut, epoch), steps, self.spec.workers), self.device)
         return self.load_gpu(epoch, steps) if self.device.type == "cuda" else self.load_cpu(epoch, steps)
 
@@ -64,7 +63,7 @@ class ResidentLoader(BatchLoader):
         """Returns the batch of one step, on the host, its images cut from photos; runs in a thread."""
         from fasttrain.data.augment.photo_crop_numba import crop_photos
 
-        (indices, valid), split, photos = step, self.spec.split, self.photos
+        (indices, valid), split, photos = step, self.spec.split, self.spec.photos
         rows = split.rows[indices]
         boxes = draw_boxes(self.spec.seed, epoch, indices, photos.shapes[rows], self.augment.rrc_scale)
         images = torch.empty((len(indices), *split.pixels.shape[1:]), dtype=torch.uint8,

@@ -6,7 +6,7 @@
         manifest.json  size, time stamp and sha256 of both
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -51,7 +51,7 @@ def _write(folder, source, paths, side):
         shapes = []
         with open(temporary / NAMES[0], "wb") as file:
             write_header(file, (0,))
-            for pixels in _decoded([items[path] for path in paths], side):
+            for pixels in map_in_order(partial(_decode, side=side), [items[path] for path in paths]):
                 file.write(pixels)
                 shapes.append(pixels.shape[:2])
             file.seek(0)
@@ -60,11 +60,6 @@ def _write(folder, source, paths, side):
         for name in NAMES:
             sync(temporary / name)
         write_manifest(temporary, {"files": record_files(temporary, NAMES)})
-
-
-def _decoded(items, side) -> Iterator[np.ndarray]:
-    """Yields the photos in order, uint8 [height, width, 3]."""
-    return map_in_order(partial(_decode, side=side), items)
 
 
 def _decode(item, side):

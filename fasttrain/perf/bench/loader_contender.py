@@ -13,6 +13,7 @@ from fasttrain.data.batch import LoaderSpec
 from fasttrain.data.pack import open_pack
 from fasttrain.data.sources import open_source
 from fasttrain.data.split import Split
+from fasttrain.workers import stat
 
 SAMPLES = 8  # images of the first batch that the parent holds against those of other loaders
 
@@ -78,7 +79,7 @@ def cpu_seconds() -> float:
     """Returns the CPU time of this process, all threads, and of its living children, such as a DataLoader's workers."""
     ticks = 0
     for child in multiprocessing.active_children():
-        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = stat(child.pid)
         ticks += int(fields[11]) + int(fields[12])
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 

@@ -10,8 +10,10 @@ from fasttrain.runs.settings import PLACE, settings
 from fasttrain.study.analysis.measures import Milestones, resampled, scores
 from fasttrain.train.status import DONE
 
-# What may differ between two runs that are compared: the variant and the seed, and what changes no result.
-FREE = (*PLACE, "arch", "head", "seed", "loader", "device", "compile")
+# What may differ between two runs of one setting: the seed, and what changes no result.
+SAME_SETTING = (*PLACE, "seed", "loader", "device", "compile")
+# What may differ between two runs that are compared: the variant too.
+FREE = (*SAME_SETTING, "arch", "head")
 
 
 class Group:

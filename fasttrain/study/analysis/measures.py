@@ -25,7 +25,7 @@ def learned_from(classes: int) -> float:
     return min(TIMES_CHANCE * chance, chance + SHARE * (100 - chance))
 
 
-LEARNED = (f"{TIMES_CHANCE} times that of guessing, or a quarter of the way from there to 100 %, whichever is lower")
+LEARNED = f"{TIMES_CHANCE} times that of guessing, or a quarter of the way from there to 100 %, whichever is lower"
 
 
 class Metric(NamedTuple):

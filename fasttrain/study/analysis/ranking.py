@@ -11,16 +11,16 @@ from fasttrain.config import SECTIONS, RunConfig, fit_to_data
 from fasttrain.errors import ConfigError
 from fasttrain.format import count
 from fasttrain.runs.run import Run
-from fasttrain.runs.settings import PLACE, settings, varied
+from fasttrain.runs.settings import settings, varied
 from fasttrain.study.analysis.ablation import planned_row, run_row, without_nan
 from fasttrain.study.analysis.compare import PAIRED_T, estimate_mean
+from fasttrain.study.analysis.groups import SAME_SETTING
 from fasttrain.study.analysis.measures import LEARNED, learned_from, resampled
 from fasttrain.study.analysis.statistics import CONFIDENCE, REPLICATES, Estimate, holm, t_interval
 from fasttrain.train.status import DONE
 
-FREE = (*PLACE, "seed", "loader", "device", "compile")  # what may differ between runs of one setting
 NUMBERS = ("val_top1", "best_val_top1", "val_macro_f1", "val_loss", "train_loss", "seconds")
-COLUMNS = 4  # keys that a name may hold; of more it tells those that differ from the reference
+NAMED = 4  # keys that a name may hold; of more it tells those that differ from the reference
 METHOD = (
     "Runs whose configurations differ in nothing but the seed are one setting. Equal seeds see the same images in the "
     "same order with the same augmentation, so differences are paired by seed.",
@@ -98,7 +98,8 @@ def build_ranking(runs: Sequence[Run], planned: Sequence[RunConfig] = (), left_o
 
 def by_setting(runs: Sequence[Run]) -> tuple[list[Setting], list[str]]:
     """Returns the runs by Setting, the highest mean top-1 first, and a line for each run that repeats another one."""
-    flat = [settings(run.config, without=FREE) | {"training images": run.fingerprints["train"][:8]} for run in runs]
+    flat = [settings(run.config, without=SAME_SETTING) | {"training images": run.fingerprints["train"][:8]}
+            for run in runs]
     keys = varied(flat)
     if "limit_train" in keys:
         keys.remove("training images")
@@ -136,7 +137,7 @@ def is_recipes(setting: Setting) -> bool:
 def name(setting: Setting, reference: Setting | None) -> str:
     """Returns what a report calls a setting."""
     values = setting.values
-    if len(values) > COLUMNS and reference:
+    if len(values) > NAMED and reference:
         values = {key: value for key, value in values.items() if value != reference.values[key]}
         if not values:
             return "baseline"
@@ -165,17 +166,16 @@ def together(found: Sequence[Setting]) -> list[list[str]]:
     return list(parts.values())
 
 
-def beside(found: Sequence[Setting], names: Sequence[str], reference: Setting | None) -> Iterator[Comparison]:
+def beside(found: Sequence[Setting], names: Sequence[str], reference: Setting) -> Iterator[Comparison]:
     """Yields the Comparison of every other setting with the reference."""
     for setting, label in zip(found, names, strict=True):
         if setting is not reference and (compared := compare([(setting, reference)])):
             yield Comparison("all settings", label, names[found.index(reference)], *compared)
 
 
-def effects(found: Sequence[Setting], factors: Sequence[Sequence[str]],
-            reference: Setting | None) -> Iterator[Comparison]:
+def effects(found: Sequence[Setting], factors: Sequence[Sequence[str]], reference: Setting) -> Iterator[Comparison]:
     """Yields what each value of a key does beside that of the reference, where several values of the others tell."""
-    for factor in factors if len(factors) > 1 and reference else ():
+    for factor in factors if len(factors) > 1 else ():
         def part(setting, factor=factor):
             return tuple(setting.values[key] for key in factor)
 
